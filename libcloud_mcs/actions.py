@@ -1,0 +1,174 @@
+"""
+The table of the API: its 22 actions, and what the rest of the package must know of each.
+
+The connection takes from it what may be repeated, the parser what must be a list, the emulator
+what it must serve, the documentation its coverage table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+__all__ = ["ACTIONS", "Action", "Kind"]
+
+
+class Kind(Enum):
+    """What carrying an action out a second time would do."""
+
+    #: Nothing: the action only reads.
+    READ = "read"
+    #: Something: the action changes a key pair or an instance, but costs nothing.
+    CHANGE = "change"
+    #: Cost money: the account is charged each time.
+    BILLED = "billed"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action of the API."""
+
+    #: Its name on the wire.
+    name: str
+    kind: Kind
+    #: The verb of :class:`~libcloud_mcs.driver.MCSNodeDriver` behind which it stands.
+    verb: str
+    #: The element of the answer that holds its content; ``""``: the root itself.
+    holder: str = ""
+    #: For a set: the element that is repeated in it, once for each thing.
+    item: str = ""
+    #: The field names that ``Filter.n.Name`` may take.
+    filters: tuple[str, ...] = ()
+    #: The call of the driver that tells whether the action was carried out, with the wire
+    #: parameters of the request in braces.
+    find_out: str = ""
+    #: Whether its answer holds a secret that no message may quote.
+    secret: bool = False
+
+
+_ALL = (
+    Action("DescribeTemplates", Kind.READ, "list_images", "TemplateSet", "Template"),
+    Action(
+        "DescribeInstanceTypes",
+        Kind.READ,
+        "list_sizes",
+        "InstanceTypeSet",
+        "InstanceType",
+        filters=("name",),
+    ),
+    Action("GetBalance", Kind.READ, "ex_get_balance"),
+    Action(
+        "DescribeKeyPairs",
+        Kind.READ,
+        "list_key_pairs",
+        "KeyPairSet",
+        "KeyPair",
+        filters=("name",),
+    ),
+    Action(
+        "ImportKeyPair",
+        Kind.CHANGE,
+        "import_key_pair_from_string",
+        "KeyPair",
+        find_out="driver.get_key_pair({KeyName!r})",
+    ),
+    Action(
+        "DeleteKeyPair",
+        Kind.CHANGE,
+        "delete_key_pair",
+        "return",
+        find_out="driver.get_key_pair({KeyName!r})",
+    ),
+    Action(
+        "DescribeInstances",
+        Kind.READ,
+        "list_nodes",
+        "InstanceSet",
+        "Instance",
+        filters=("name", "status"),
+    ),
+    Action("DescribeInstanceStatus", Kind.READ, "ex_get_node_state", "InstanceStatus"),
+    Action(
+        "DescribeInstanceVolumes",
+        Kind.READ,
+        "list_volumes",
+        "InstanceVolumeSet",
+        "InstanceVolume",
+    ),
+    Action(
+        "DescribeInstanceNetworkInterfaces",
+        Kind.READ,
+        "ex_list_network_interfaces",
+        "InstanceNetworkInterfaceSet",
+        "InstanceNetworkInterface",
+    ),
+    Action("GetPasswordData", Kind.READ, "ex_get_password_data", secret=True),
+    Action("GetInstanceContractInfo", Kind.READ, "ex_get_contract"),
+    Action(
+        "StartInstance",
+        Kind.CHANGE,
+        "start_node",
+        "return",
+        find_out="driver.ex_get_node_state({InstanceId!r})",
+    ),
+    Action(
+        "StopInstance",
+        Kind.CHANGE,
+        "stop_node",
+        "return",
+        find_out="driver.ex_get_node_state({InstanceId!r})",
+    ),
+    Action(
+        "RebootInstance",
+        Kind.CHANGE,
+        "reboot_node",
+        "return",
+        find_out="driver.ex_get_node_state({InstanceId!r})",
+    ),
+    Action(
+        "RebuildInstanceRootImage",
+        Kind.CHANGE,
+        "ex_rebuild_node",
+        "return",
+        find_out="driver.ex_get_node_state({InstanceId!r})",
+    ),
+    Action(
+        "CreateInstance",
+        Kind.BILLED,
+        "create_node",
+        "Instance",
+        find_out="driver.list_nodes(ex_names=[{InstanceName!r}])",
+    ),
+    Action(
+        "TerminateInstance",
+        Kind.CHANGE,
+        "destroy_node",
+        "return",
+        find_out="driver.ex_get_node({InstanceId!r})",
+    ),
+    Action(
+        "RenewInstance",
+        Kind.BILLED,
+        "ex_renew_node",
+        "return",
+        find_out="driver.ex_get_contract({InstanceId!r})",
+    ),
+    Action(
+        "ChangeInstanceType",
+        Kind.BILLED,
+        "ex_change_node_size",
+        "return",
+        find_out="driver.ex_get_node({InstanceId!r})",
+    ),
+    Action("GetInstanceMetadata", Kind.READ, "ex_get_metadata", "InstanceMetadata"),
+    Action(
+        "PutInstanceMetadata",
+        Kind.CHANGE,
+        "ex_set_metadata",
+        "return",
+        find_out="driver.ex_get_metadata({InstanceId!r})",
+    ),
+)
+
+#: Every action by its name, in the order of the specification.
+ACTIONS: dict[str, Action] = {action.name: action for action in _ALL}

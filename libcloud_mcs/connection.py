@@ -1,0 +1,525 @@
+"""
+One request to the API: where to, signed, sent, read, and made again where that is safe.
+
+What may be made again is decided by the kind of the action, never by the HTTP method: see
+:meth:`MCSConnection.call`. libcloud's own retry, whatever its variable and its switch say, has no
+part in it: it would replay an old signature, and cannot tell a request that was never sent from
+one that was carried out.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import os
+import random
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import libcloud.security
+import requests
+import urllib3.exceptions
+from libcloud.common.base import ConnectionUserAndKey
+from requests import exceptions as failures
+
+from libcloud_mcs.actions import ACTIONS, Action, Kind
+from libcloud_mcs.errors import (
+    InsufficientBalanceError,
+    InvalidCredentialsError,
+    MalformedAnswerError,
+    MCSError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RateLimitError,
+)
+from libcloud_mcs.response import Refusal, excerpt, parse_answer
+from libcloud_mcs.signature import (
+    SIGNATURE_METHODS,
+    canonical_host,
+    canonical_query,
+    sign,
+    string_to_sign,
+)
+
+__all__ = ["DEFAULT_URL", "Endpoint", "MCSConnection"]
+
+#: The service's public entry point.
+DEFAULT_URL = "https://mosapi.meituan.com/mcs/v1"
+
+#: A whole page of 2,048 instances has about 1 MB; the rest is room for endpoints without pages.
+_MAX_BODY = 64 * 1024 * 1024
+_CHUNK = 256 * 1024
+_MAX_WAIT = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """
+    Where an API is: the parts of its URL.
+
+    :ivar host: In lower case, an IPv6 address without its brackets.
+    :ivar path: As it is signed and sent; ``/`` for an empty one.
+    """
+
+    secure: bool
+    host: str
+    port: int
+    path: str
+
+    @property
+    def url(self) -> str:
+        """The URL, with the port left out where it is the scheme's own."""
+        scheme = "https" if self.secure else "http"
+        return (
+            f"{scheme}://{canonical_host(scheme=scheme, host=self.host, port=self.port)}{self.path}"
+        )
+
+    @classmethod
+    def from_url(cls, url: str, argument: str = "url") -> Endpoint:
+        """
+        Take a URL apart.
+
+        :param url: ``http`` or ``https``, without credentials, query and fragment.
+        :param argument: What the caller named it.
+        :raises ValueError: It is anything else. The message never quotes the URL.
+        """
+        if not isinstance(url, str):
+            raise TypeError(f"{argument}: text was expected, not {type(url).__name__}")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise ValueError(f"{argument}: it cannot be read as a URL") from None
+        if parts.scheme not in ("http", "https"):
+            raise ValueError(f"{argument}: 'http://…' or 'https://…' was expected")
+        if "@" in parts.netloc:
+            raise ValueError(
+                f"{argument}: it must not carry credentials; the driver takes key and secret"
+            )
+        if "?" in url or "#" in url:
+            raise ValueError(f"{argument}: it must not have a query or a fragment")
+        return cls.from_parts(
+            parts.scheme == "https", parts.hostname or "", port, parts.path, argument
+        )
+
+    @classmethod
+    def from_parts(
+        cls, secure: bool, host: str, port: int | None, path: str, argument: str = ""
+    ) -> Endpoint:
+        """
+        Put the parts together.
+
+        :param port: ``None`` for the scheme's own.
+        :param argument: The URL they are from; ``""`` when the caller gave the parts.
+        :raises ValueError: One of them cannot be part of a URL.
+        """
+        name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not name or any(char in "/?#@[]\\%" or char.isspace() for char in name):
+            raise ValueError(f"{argument or 'host'}: a host name or an IP address was expected")
+        if port is None:
+            port = 443 if secure else 80
+        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+            raise ValueError(f"{argument or 'port'}: a port from 1 to 65535 was expected")
+        if path and (
+            not path.startswith("/")
+            or path.startswith("//")  # requests sends such a path with a single slash
+            or any(char in "?#" or char.isspace() for char in path)
+        ):
+            raise ValueError(f"{argument or 'path'}: a path such as '/mcs/v1' was expected")
+        endpoint = cls(secure, name.lower(), port, path or "/")
+        try:
+            requests.Request("GET", endpoint.url).prepare()
+        except (failures.RequestException, ValueError):
+            raise ValueError(f"{argument or 'host'}: it cannot be read as a URL") from None
+        return endpoint
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        # A signed request is for this endpoint alone.
+        return None
+
+
+class MCSConnection(ConnectionUserAndKey):
+    """
+    The connection of one driver to one endpoint.
+
+    :param user_id: The access key.
+    :param key: The secret.
+    :param url: The endpoint; the driver has made it of what it was given.
+    :param region: Sent as ``Region``; ``None`` sends none.
+    :param http_method: ``POST`` or ``GET``.
+    :param response_format: ``xml`` or ``json``.
+    :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
+    :param timeout: Seconds without a byte from the endpoint after which one try has failed.
+    :param connect_timeout: Seconds after which an attempt to connect has failed.
+    :param deadline: Seconds after which no further try is begun.
+    :param max_tries: How often one call is sent at most.
+    :param retry_delay: The longest wait in seconds before the second try; waits are random.
+    :param backoff: By what the longest wait grows with each try.
+    :param proxy_url: A proxy; without it those of the environment are used.
+    :param ca_cert: The path of a file with the certificates to trust, for this connection alone.
+    """
+
+    def __init__(
+        self,
+        user_id: str,
+        key: str,
+        secure: bool = True,
+        host: str | None = None,
+        port: int | None = None,
+        url: str = DEFAULT_URL,
+        timeout: float | None = 60,
+        proxy_url: str | None = None,
+        backoff: float | None = 2.0,
+        retry_delay: float | None = 0.5,
+        *,
+        region: str | None = None,
+        http_method: str = "POST",
+        response_format: str = "xml",
+        signature_method: str = "HmacSHA256",
+        connect_timeout: float = 10,
+        deadline: float = 300,
+        max_tries: int = 4,
+        ca_cert: str | None = None,
+    ) -> None:
+        self.endpoint = Endpoint.from_url(url)
+        super().__init__(
+            user_id,
+            key,
+            secure=self.endpoint.secure,
+            host=self.endpoint.host,
+            port=self.endpoint.port,
+            timeout=timeout,
+            proxy_url=proxy_url,
+            backoff=backoff,
+            retry_delay=retry_delay,
+        )
+        self.request_path = self.endpoint.path
+        # libcloud's name for it, user_id, is typed as a number there.
+        self.access_key = user_id
+        self.region = region
+        self.http_method = _one_of(http_method, ("POST", "GET"), "http_method")
+        self.response_format = _one_of(response_format, ("xml", "json"), "response_format")
+        self.signature_method = _one_of(
+            signature_method, tuple(SIGNATURE_METHODS), "signature_method"
+        )
+        self.timeout = _positive(60 if timeout is None else timeout, "timeout")
+        self.connect_timeout = _positive(connect_timeout, "connect_timeout")
+        self.deadline = _positive(deadline, "deadline")
+        self.max_tries = int(_positive(max_tries, "max_tries"))
+        self.retry_delay: float = _positive(
+            0.5 if retry_delay is None else retry_delay, "retry_delay"
+        )
+        self.backoff: float = _positive(2.0 if backoff is None else backoff, "backoff")
+        if ca_cert is not None and not os.path.exists(ca_cert):
+            raise ValueError(f"ca_cert: there is no file {os.fspath(ca_cert)!r}")
+        self.ca_cert = ca_cert
+        self._session = _Session()
+
+    def connect(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: connections are opened when they are needed. libcloud calls this."""
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse: libcloud's request is neither signed nor safe here; see :meth:`call`."""
+        raise NotImplementedError("use MCSConnection.call(action, params)")
+
+    def set_http_proxy(self, proxy_url: str) -> None:
+        """
+        Use a proxy from now on.
+
+        :param proxy_url: ``http://[user:password@]host:port``
+        """
+        self.proxy_url = proxy_url
+
+    def call(self, action: str, params: Mapping[str, str] | None = None) -> Any:
+        """
+        Carry an action out.
+
+        A reading action is tried again after anything that may pass: no connection, a lost one, a
+        busy or broken endpoint. One that changes or costs something is tried again only where it
+        is certain that it was not carried out: no connection, and for a change also the statuses
+        429 and 503, which refuse. Each try is signed anew.
+
+        :param action: The name of the action.
+        :param params: Its own parameters; those that every request has are added.
+        :return: What :func:`libcloud_mcs.response.parse_answer` makes of the answer.
+        :raises ValueError: A parameter cannot be written in UTF-8.
+        :raises MCSError: The action was not carried out.
+        :raises OutcomeUnknownError: It may have been carried out.
+        """
+        entry = ACTIONS[action]
+        asked = dict(params or {})
+        for name, value in asked.items():
+            try:
+                (name + value).encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"{name}: it holds half a character (a surrogate)") from None
+        end = time.monotonic() + self.deadline
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return self._try(entry, asked)
+            except MCSError as error:
+                error.action, error.driver = action, self.driver
+                if not error.retryable or tries == self.max_tries:
+                    raise
+                wait = self._wait(error, tries)
+                if time.monotonic() + wait >= end:
+                    raise
+                _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, wait, error)
+            time.sleep(wait)
+
+    def _wait(self, error: MCSError, tries: int) -> float:
+        if isinstance(error, RateLimitError) and error.retry_after:
+            return error.retry_after
+        longest = min(_MAX_WAIT, self.retry_delay * self.backoff ** (tries - 1))
+        return random.uniform(0, longest)
+
+    def _try(self, action: Action, params: dict[str, str]) -> Any:
+        request = self._signed(action, params)
+        settings = self._session.merge_environment_settings(
+            request.url, self._proxies(), True, self._verify(), None
+        )
+        try:
+            with self._session.send(
+                request,
+                allow_redirects=False,
+                timeout=(self.connect_timeout, self.timeout),
+                **settings,
+            ) as response:
+                return self._answer(action, params, response, _read(response))
+        except failures.RequestException as error:
+            # Not its text, and not chained: it quotes the URL, which a GET has its signature in.
+            raise self._unsent_or_lost(action, params, error) from None
+
+    def _signed(self, action: Action, params: dict[str, str]) -> requests.PreparedRequest:
+        all_params: dict[str, str] = params | {
+            "Action": action.name,
+            "AWSAccessKeyId": self.access_key,
+            "Timestamp": self._now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            "SignatureVersion": "2",
+            "SignatureMethod": self.signature_method,
+            "Format": self.response_format,
+        }
+        if self.region is not None:
+            all_params["Region"] = self.region
+        # requests rewrites URLs, so that what is signed is what it has made of this one.
+        request = requests.Request(
+            self.http_method,
+            self.endpoint.url,
+            headers={"User-Agent": self._user_agent(), "Accept-Encoding": "gzip, deflate"},
+        ).prepare()
+        url = str(request.url)
+        sent = urlsplit(url)
+        query = canonical_query(all_params)
+        signature = sign(
+            secret=self.key,
+            text=string_to_sign(
+                method=self.http_method, host=sent.netloc, path=sent.path, query=query
+            ),
+            signature_method=self.signature_method,
+        )
+        form = f"{query}&Signature={quote(signature, safe='')}"
+        if self.http_method == "GET":
+            request.url = f"{url}?{form}"
+        else:
+            request.headers["Content-Type"] = "application/x-www-form-urlencoded"
+            request.prepare_body(form.encode("ascii"), None)
+        return request
+
+    def _now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+    def _proxies(self) -> dict[str, str]:
+        return {"http": self.proxy_url, "https": self.proxy_url} if self.proxy_url else {}
+
+    def _verify(self) -> bool | str:
+        # libcloud's switch that turns verification off for the whole process is not obeyed:
+        # somebody who sets it means another cloud, and here are bills.
+        path = self.ca_cert or libcloud.security.CA_CERTS_PATH
+        if isinstance(path, (list, tuple)):
+            path = path[0]
+        return os.fspath(path) if path else True
+
+    def _answer(
+        self, action: Action, params: dict[str, str], response: requests.Response, body: bytes
+    ) -> Any:
+        status = response.status_code
+        _log.debug("%s: HTTP %d, %d bytes", action.name, status, len(body))
+        error: MCSError
+        if 300 <= status < 400:
+            target = urlsplit(response.headers.get("Location", ""))
+            where = target._replace(query="", fragment="", netloc=target.netloc.rpartition("@")[2])
+            error = MCSError(f"redirect to {where.geturl()!r} refused: nothing was sent there")
+        else:
+            try:
+                answer = parse_answer(action, body)
+            except Refusal as refusal:
+                error = self._refused(action, params, refusal, response)
+                error.code = refusal.code
+            except MalformedAnswerError as malformed:
+                error = self._unreadable(action, params, response, body, malformed)
+            else:
+                if status < 400:
+                    return answer
+                contradiction = MalformedAnswerError("an answer of success with an error's status")
+                error = self._unreadable(action, params, response, body, contradiction)
+        error.http_code = status
+        raise error
+
+    def _refused(
+        self,
+        action: Action,
+        params: dict[str, str],
+        refusal: Refusal,
+        response: requests.Response,
+    ) -> MCSError:
+        status = response.status_code
+        if status < 400:
+            # An error document is one whatever its status.
+            status = refusal.code or 400
+        message = refusal.message or "refused without a message"
+        if status == 429:
+            return _rate_limit(action, message, response)
+        if status >= 500:
+            return self._broken(action, params, status, message)
+        classes: dict[int, type[MCSError]] = {
+            401: InvalidCredentialsError,
+            403: InvalidCredentialsError,
+            404: NotFoundError,
+            406: InsufficientBalanceError,
+        }
+        return classes.get(status, MCSError)(message)
+
+    def _unreadable(
+        self,
+        action: Action,
+        params: dict[str, str],
+        response: requests.Response,
+        body: bytes,
+        error: MalformedAnswerError,
+    ) -> MCSError:
+        status = response.status_code
+        if status < 300:
+            if action.kind is Kind.READ:
+                return error
+            return self._unknown(action, params, error.message)
+        message = f"no answer of the API: {excerpt(body, action)}"
+        if status == 429:
+            return _rate_limit(action, message, response)
+        if status >= 500:
+            return self._broken(action, params, status, message)
+        return MCSError(message)
+
+    def _broken(
+        self, action: Action, params: dict[str, str], status: int, message: str
+    ) -> MCSError:
+        again = (Kind.READ, Kind.CHANGE) if status == 503 else (Kind.READ,)
+        if action.kind in again:
+            return MCSError(message, retryable=True)
+        return self._unknown(action, params, f"the endpoint failed: {message}")
+
+    def _unsent_or_lost(
+        self, action: Action, params: dict[str, str], error: failures.RequestException
+    ) -> MCSError:
+        causes = list(_causes(error))
+        reason = _reason(causes)
+        if isinstance(error, ValueError):
+            # An unusable proxy URL, for example: requests sent nothing.
+            return MCSError(f"nothing was sent: {reason}")
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+            return MCSError(f"the endpoint's certificate was refused: {reason}")
+        if _never_sent(error, causes):
+            return MCSError(f"no connection to {self.endpoint.url}: {reason}", retryable=True)
+        if action.kind is Kind.READ:
+            return MCSError(f"the connection was lost: {reason}", retryable=True)
+        return self._unknown(action, params, f"the connection was lost: {reason}")
+
+    def _unknown(self, action: Action, params: dict[str, str], message: str) -> OutcomeUnknownError:
+        find_out = action.find_out.format_map(params)
+        return OutcomeUnknownError(
+            f"it may have been carried out, or not; {find_out} tells: {message}",
+            asked=params,
+            find_out=find_out,
+        )
+
+
+def _read(response: requests.Response) -> bytes:
+    chunks, size = [], 0
+    for chunk in response.iter_content(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MAX_BODY:
+            # What is left would only fill memory. What there is cannot be read: that is the error.
+            break
+    return b"".join(chunks)
+
+
+def _rate_limit(action: Action, message: str, response: requests.Response) -> RateLimitError:
+    error = RateLimitError(message, retryable=action.kind is not Kind.BILLED)
+    error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
+    return error
+
+
+def _retry_after(value: str) -> float:
+    # Seconds, or a date; anything else says nothing.
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+
+
+def _causes(error: BaseException) -> Any:
+    # requests and urllib3 wrap what happened as an argument, a "reason", a cause or a context.
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        item = waiting.pop(0)
+        if not isinstance(item, BaseException) or id(item) in seen:
+            continue
+        seen.add(id(item))
+        yield item
+        waiting += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
+
+
+def _never_sent(error: failures.RequestException, causes: list[BaseException]) -> bool:
+    if isinstance(error, (failures.ConnectTimeout, failures.ProxyError)):
+        return True
+    connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    return any(isinstance(cause, connecting) for cause in causes)
+
+
+def _reason(causes: list[BaseException]) -> str:
+    # The innermost error of the operating system says most, and quotes no URL.
+    for cause in reversed(causes):
+        if isinstance(cause, OSError) and not isinstance(cause, failures.RequestException):
+            return f"{type(cause).__name__}: {cause.strerror or cause}"
+    return type(causes[-1]).__name__
+
+
+def _one_of(value: str, allowed: tuple[str, ...], argument: str) -> str:
+    if value not in allowed:
+        names = " or ".join(map(repr, allowed))
+        raise ValueError(f"{argument}: {names} was expected, not {value!r}")
+    return value
+
+
+def _positive(value: float, argument: str) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
+        raise ValueError(f"{argument}: a number above 0 was expected, not {value!r}")
+    return value

@@ -1,0 +1,458 @@
+"""
+Trees of answers → libcloud's objects and our records; Python values → values on the wire.
+
+A field that an object cannot be without raises :class:`~libcloud_mcs.errors.MalformedAnswerError`
+when it is missing or absurd. Any other is kept in ``extra`` as it came.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, cast
+
+from libcloud.compute.base import KeyPair, Node, NodeImage, NodeSize, StorageVolume
+from libcloud.compute.types import NodeState, StorageVolumeState
+
+from libcloud_mcs.actions import Action
+from libcloud_mcs.errors import MalformedAnswerError
+from libcloud_mcs.records import Balance, Contract, NetworkInterface
+
+if TYPE_CHECKING:
+    from libcloud.compute.base import NodeDriver
+
+__all__ = [
+    "NODE_STATES",
+    "duration",
+    "filters",
+    "integer",
+    "metadata",
+    "numbered",
+    "reference",
+    "text",
+    "time",
+    "to_balance",
+    "to_contract",
+    "to_image",
+    "to_key_pair",
+    "to_metadata",
+    "to_network_interface",
+    "to_nodes",
+    "to_size",
+    "to_state",
+    "to_true",
+    "to_volume",
+]
+
+Row = dict[str, Any]
+
+_STATE_WORDS = {
+    NodeState.PENDING: "init schedule network disk image_caching start_deploy deploying",
+    NodeState.STOPPED: "ready start_fail",
+    NodeState.STARTING: "start_start starting resuming",
+    NodeState.RUNNING: "running stop_fail",
+    NodeState.STOPPING: "start_stop stopping",
+    NodeState.SUSPENDED: "start_suspend suspending suspend",
+    NodeState.RECONFIGURING: "change_flavor rebuild_root renewing sync_config",
+    NodeState.MIGRATING: "start_migrate migrating",
+    NodeState.TERMINATED: "start_delete deleting",
+    NodeState.ERROR: (
+        "sched_fail net_fail dev_fail create_fail disk_fail deploy_fail suspend_failed"
+        " resume_failed delete_fail change_flavor_fail rebuild_root_fail renew_failed"
+    ),
+}
+#: The words of the field ``status`` and the states they stand for. Any other is ``UNKNOWN``.
+NODE_STATES: dict[str, NodeState] = {
+    word: state for state, words in _STATE_WORDS.items() for word in words.split()
+}
+
+_DURATION = re.compile(r"([0-9]{1,6})([HhMm])", re.ASCII)
+_FRACTION = re.compile(r"\.([0-9]+)")
+_SEPARATORS = re.compile(r"[,;|\s]+")
+
+
+# Python values → values on the wire
+
+
+def duration(value: str | timedelta | None, argument: str) -> str | None:
+    """
+    Give a duration as the wire has it.
+
+    :param value: ``"72H"`` (hours), ``"1M"`` (months), or a time of whole hours; ``None`` leaves
+        it to the endpoint, which takes a month.
+    :param argument: What the caller named it.
+    :raises ValueError: It is none of these.
+    """
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        hours, rest = divmod(value, timedelta(hours=1))
+        if hours > 0 and not rest:
+            return f"{hours}H"
+    elif isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        if match and int(match[1]) > 0:
+            return f"{int(match[1])}{match[2].upper()}"
+    raise ValueError(
+        f"{argument}: '72H' (hours), '1M' (months) or a timedelta of whole hours was expected,"
+        f" not {value!r}"
+    )
+
+
+def text(value: object, argument: str) -> str:
+    """
+    Give a text that must not be empty.
+
+    :raises TypeError: It is no text.
+    :raises ValueError: It is empty, or blank.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{argument}: text was expected, not {type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{argument}: it must not be empty")
+    return value
+
+
+def reference(value: object, kind: type, argument: str) -> str:
+    """
+    Give what names a thing on the wire.
+
+    :param value: The thing itself, or its ID or name as text.
+    :param kind: libcloud's class of such things.
+    :param argument: What the caller named it.
+    :return: The ID of a thing, the name of a key pair, or the text as it is.
+    :raises TypeError: It is neither such a thing nor text.
+    :raises ValueError: It is empty.
+    """
+    if isinstance(value, kind):
+        value = value.name if isinstance(value, KeyPair) else value.id  # type: ignore[attr-defined]
+    elif not isinstance(value, str):
+        raise TypeError(
+            f"{argument}: a {kind.__name__}, or its ID or name as text, was expected,"
+            f" not {type(value).__name__}"
+        )
+    return text(value or "", argument)
+
+
+def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:
+    """Give a list as the wire has it: ``Name.1``, ``Name.2``, …"""
+    return {f"{prefix}.{n}": value for n, value in enumerate(values, 1)}
+
+
+def filters(action: Action, wanted: Mapping[str, str | Sequence[str]] | None) -> dict[str, str]:
+    """
+    Give filters as the wire has them: ``Filter.n.Name`` and ``Filter.n.Value.m``.
+
+    :param action: The action that they are for.
+    :param wanted: A value or several for each field; a row passes with any of them.
+    :raises ValueError: The action has no such filter, or it has no value.
+    """
+    params: dict[str, str] = {}
+    for n, (name, values) in enumerate((wanted or {}).items(), 1):
+        if name not in action.filters:
+            allowed = " or ".join(map(repr, action.filters))
+            raise ValueError(f"ex_filters: {allowed} was expected, not {name!r}")
+        if isinstance(values, str):
+            values = [values]
+        if not values:
+            raise ValueError(f"ex_filters: {name!r} has no value")
+        params[f"Filter.{n}.Name"] = name
+        params |= numbered(
+            f"Filter.{n}.Value", [str(text(value, f"ex_filters[{name!r}]")) for value in values]
+        )
+    return params
+
+
+def metadata(values: Mapping[str, str], argument: str) -> dict[str, str]:
+    """
+    Give metadata as the wire has it: ``Name.n`` and ``Value.n``.
+
+    :raises TypeError: A name or value is no text.
+    :raises ValueError: There is none, or a name is empty.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{argument}: a mapping was expected, not {type(values).__name__}")
+    if not values:
+        raise ValueError(f"{argument}: at least one name and value was expected")
+    for name, value in values.items():
+        text(name, f"{argument}, a name")
+        if not isinstance(value, str):
+            raise TypeError(f"{argument}[{name!r}]: text was expected, not {type(value).__name__}")
+    return numbered("Name", values.keys()) | numbered("Value", values.values())
+
+
+# Trees → objects and records
+
+
+def integer(value: object) -> int | None:
+    """Give a number on the wire, ``None`` where it is none."""
+    number = _number(value)
+    return number if isinstance(number, int) else None
+
+
+def time(value: object, field: str) -> datetime:
+    """
+    Give a time on the wire: ISO 8601, in UTC where it names no zone.
+
+    :raises MalformedAnswerError: It is no such time.
+    """
+    try:
+        if not isinstance(value, str):
+            raise ValueError
+        # Python 3.10 knows neither "Z" nor fractions of any length.
+        value = re.sub("[zZ]$", "+00:00", value.strip())
+        value = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), value)
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is None:
+            return moment.replace(tzinfo=timezone.utc)
+        return moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        raise MalformedAnswerError(f"{field} is no time: {str(value)[:80]!r}") from None
+
+
+def to_true(answer: object) -> bool:
+    """Read the content of ``return``, which is ``True`` whenever the action was carried out."""
+    if isinstance(answer, str) and answer.strip().lower() == "true":
+        return True
+    raise MalformedAnswerError(f"return is not 'True': {str(answer)[:80]!r}")
+
+
+def to_state(word: object) -> NodeState:
+    """Give the state that a word of ``status`` stands for."""
+    return NODE_STATES.get(word, NodeState.UNKNOWN) if isinstance(word, str) else NodeState.UNKNOWN
+
+
+def to_nodes(rows: Iterable[Row], driver: NodeDriver) -> list[Node]:
+    """
+    Make the nodes of ``Instance`` elements.
+
+    Nodes of one type share one :class:`~libcloud.compute.base.NodeSize`, without ``disk`` and
+    ``bandwidth``, which an instance does not tell in a unit that is certain.
+    """
+    sizes: dict[tuple[Any, ...], NodeSize] = {}
+    return [_to_node(row, driver, sizes) for row in rows]
+
+
+def _to_node(row: Row, driver: NodeDriver, sizes: dict[tuple[Any, ...], NodeSize]) -> Node:
+    extra = _with_numbers(row, "cpu", "memory", "volume")
+    bound = _addresses(row.get("eips", ""))
+    public = list(bound)
+    private: list[str] = []
+    for address in _addresses(row.get("ipAddresses", "")):
+        if address not in bound:
+            (private if _is_private(address) else public).append(address)
+    return Node(
+        id=_id(row, "instanceId"),
+        name=_text(row, "instanceName"),
+        state=to_state(row.get("status")),
+        public_ips=public,
+        private_ips=private,
+        driver=driver,
+        size=_node_size(extra, driver, sizes),
+        image=_node_image(row, driver),
+        extra=extra,
+        created_at=_time_if_any(row.get("createdAt")),
+    )
+
+
+def _node_size(
+    extra: Row, driver: NodeDriver, sizes: dict[tuple[Any, ...], NodeSize]
+) -> NodeSize | None:
+    name = _text(extra, "instanceType")
+    size_id = _text(extra, "instanceTypeId") or name
+    if not size_id:
+        return None
+    cpu, ram = extra.get("cpu"), integer(extra.get("memory"))
+    key = (size_id, name, str(cpu), ram)
+    if key not in sizes:
+        sizes[key] = NodeSize(
+            id=size_id,
+            name=name or size_id,
+            ram=cast("int", ram),
+            disk=cast("int", None),
+            bandwidth=None,
+            price=cast("float", None),
+            driver=driver,
+            extra={"cpu": cpu} if "cpu" in extra else {},
+        )
+    return sizes[key]
+
+
+def _node_image(row: Row, driver: NodeDriver) -> NodeImage | None:
+    # No field of the specification; CreateInstance calls it an image, the answers a template.
+    for kind in ("template", "image"):
+        if row.get(f"{kind}Id"):
+            image_id = _text(row, f"{kind}Id")
+            return NodeImage(id=image_id, name=_text(row, f"{kind}Name") or image_id, driver=driver)
+    return None
+
+
+def to_size(row: Row, driver: NodeDriver) -> NodeSize:
+    """Make the size of an ``InstanceType`` element."""
+    extra = _with_numbers(row, "cpu", "memory", "volume", "internalBandwidth", "externalBandwidth")
+    volume = integer(extra.get("volume"))
+    return NodeSize(
+        id=_id(row, "instanceTypeId", "instanceType"),
+        name=_text(row, "instanceType"),
+        ram=cast("int", integer(extra.get("memory"))),
+        disk=cast("int", None if volume is None else volume // 1024),
+        bandwidth=integer(extra.get("externalBandwidth")),
+        price=cast("float", None),  # the API has none
+        driver=driver,
+        extra=extra,
+    )
+
+
+def to_image(row: Row, driver: NodeDriver) -> NodeImage:
+    """Make the image of a ``Template`` element."""
+    return NodeImage(
+        id=_id(row, "templateId"),
+        name=_text(row, "templateName"),
+        driver=driver,
+        extra=_with_numbers(row, "size"),
+    )
+
+
+def to_key_pair(row: Row, driver: NodeDriver) -> KeyPair:
+    """Make the key pair of a ``KeyPair`` element. The API does not give the public key back."""
+    return KeyPair(
+        name=_id(row, "keyName"),
+        public_key="",
+        fingerprint=_text(row, "keyFingerprint"),
+        driver=driver,
+        extra=dict(row),
+    )
+
+
+def to_volume(row: Row, driver: NodeDriver) -> StorageVolume:
+    """
+    Make the volume of an ``InstanceVolume`` element.
+
+    ``size`` is the number as it came: the specification says MB, its example can only be GB.
+    """
+    extra = _with_numbers(row, "volumeSize", "index")
+    return StorageVolume(
+        id=_id(row, "volumeId"),
+        name=_text(row, "volumeName"),
+        size=cast("int", integer(extra.get("volumeSize"))),
+        driver=driver,
+        state=StorageVolumeState.INUSE,
+        extra=extra,
+    )
+
+
+def to_network_interface(row: Row) -> NetworkInterface:
+    """Make the record of an ``InstanceNetworkInterface`` element."""
+    extra = _with_numbers(row, "bandwidth", "index")
+    return NetworkInterface(
+        network_id=_text(row, "networkId"),
+        network_name=_text(row, "networkName"),
+        ip_address=_text(row, "ipAddress"),
+        mac_address=_text(row, "macAddress"),
+        bandwidth=integer(extra.get("bandwidth")),
+        driver=_text(row, "driver"),
+        index=integer(extra.get("index")),
+        extra=extra,
+    )
+
+
+def to_balance(answer: Row) -> Balance:
+    """Make the record of ``GetBalance``."""
+    amount = _text(answer, "balance")
+    try:
+        balance = Decimal(amount.strip())
+        if not balance.is_finite():
+            raise InvalidOperation
+    except InvalidOperation:
+        raise MalformedAnswerError(f"balance is no amount: {amount[:80]!r}") from None
+    moment = answer.get("timestamp")
+    return Balance(balance, time(moment, "timestamp") if moment else None)
+
+
+def to_contract(answer: Row) -> Contract:
+    """Make the record of ``GetInstanceContractInfo``."""
+    return Contract(
+        started_at=time(answer.get("startedAt"), "startedAt"),
+        expire_at=time(answer.get("expireAt"), "expireAt"),
+        extend_to=time(answer.get("extendTo"), "extendTo"),
+    )
+
+
+def to_metadata(answer: Row) -> dict[str, str]:
+    """Read the content of ``GetInstanceMetadata``."""
+    return {name: _text(answer, name) for name in answer}
+
+
+def _id(row: Row, *fields: str) -> str:
+    for field in fields:
+        if value := _text(row, field):
+            return value
+    raise MalformedAnswerError(f"{fields[0]} is missing")
+
+
+def _text(row: Row, field: str) -> str:
+    value = row.get(field, "")
+    if not isinstance(value, str):
+        raise MalformedAnswerError(f"{field} is no text")
+    return value
+
+
+def _with_numbers(row: Row, *fields: str) -> Row:
+    return row | {field: _number(row[field]) for field in fields if field in row}
+
+
+def _number(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        pass
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if number.is_integer():
+        return int(number)
+    return number if math.isfinite(number) else value
+
+
+def _time_if_any(value: object) -> datetime | None:
+    try:
+        return time(value, "") if value else None
+    except MalformedAnswerError:
+        return None
+
+
+def _addresses(value: object) -> list[str]:
+    if isinstance(value, str):
+        found: Iterable[str] = filter(_is_address, _SEPARATORS.split(value))
+    else:
+        inner: Iterable[object] = value if isinstance(value, list) else ()
+        if isinstance(value, dict):
+            inner = value.values()
+        found = (address for item in inner for address in _addresses(item))
+    return list(dict.fromkeys(found))
+
+
+def _is_address(value: str) -> bool:
+    return bool(_packed(value))
+
+
+def _is_private(address: str) -> bool:
+    packed = _packed(address)
+    if len(packed) == 16:
+        return packed[0] & 0xFE == 0xFC
+    first, second = packed[:2]
+    return first == 10 or (first == 172 and second & 0xF0 == 16) or (first, second) == (192, 168)
+
+
+def _packed(address: str) -> bytes:
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except (OSError, ValueError):
+        return b""

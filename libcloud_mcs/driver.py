@@ -1,0 +1,862 @@
+"""The libcloud driver: libcloud's verbs, and ``ex_`` verbs for what libcloud has no verb for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from libcloud.compute.base import (
+    KeyPair,
+    Node,
+    NodeAuthPassword,
+    NodeAuthSSHKey,
+    NodeDriver,
+    NodeImage,
+    NodeLocation,
+    NodeSize,
+    StorageVolume,
+)
+from libcloud.compute.types import NodeState, Provider
+
+from libcloud_mcs import __version__, convert, keys
+from libcloud_mcs.actions import ACTIONS, Kind
+from libcloud_mcs.connection import DEFAULT_URL, Endpoint, MCSConnection
+from libcloud_mcs.errors import (
+    InvalidCredentialsError,
+    KeyPairNotFoundError,
+    MalformedAnswerError,
+    MCSError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PasswordNotReadyError,
+    PrivateKeyRequiredError,
+    RateLimitError,
+)
+from libcloud_mcs.paging import collect
+from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordData
+
+__all__ = ["MCSNodeDriver"]
+
+T = TypeVar("T")
+Row = dict[str, Any]
+Filters = Mapping[str, "str | Sequence[str]"]
+
+#: So many IDs or names go into one request.
+_NAMES_PER_REQUEST = 100
+
+
+class MCSNodeDriver(NodeDriver):
+    """
+    Driver for Meituan's compute cloud MCS (MOS).
+
+    Templates are images, instance types are sizes, instances are nodes. Every argument that names
+    a thing takes the object, its ID or its name. Times are aware and in UTC.
+
+    Every verb may raise :class:`~libcloud_mcs.errors.MCSError`, and those that change or cost
+    something its subclass :class:`~libcloud_mcs.errors.OutcomeUnknownError`; wrong arguments
+    raise ``ValueError`` or ``TypeError`` before anything is sent.
+
+    :param key: The access key.
+    :param secret: The access key's secret.
+    :param secure: Whether to use HTTPS. Default ``True``.
+    :param host: The endpoint's host. Default ``mosapi.meituan.com``.
+    :param port: The endpoint's port. Default that of HTTPS or HTTP.
+    :param region: The region, sent with each request; ``None`` sends none.
+    :param url: The endpoint as a URL, in place of the four parts. When neither it nor a part is
+        given, the variable ``MOS_URL`` is used, and the public endpoint where that is not set.
+    :param path: The endpoint's path. Default ``/mcs/v1``.
+    :param timeout: Seconds without a byte from the endpoint after which one try has failed.
+    :param connect_timeout: Seconds after which an attempt to connect has failed.
+    :param deadline: Seconds after which no further try of a call is begun.
+    :param max_tries: How often a call that may be repeated is sent at most.
+    :param retry_delay: The longest wait in seconds before the second try; waits are random.
+    :param backoff: By what the longest wait grows with each try.
+    :param proxy_url: A proxy, ``http://[user:password@]host:port``; without it those of the
+        environment are used.
+    :param ca_cert: The path of a file with the certificates to trust, for this driver alone.
+    :param http_method: ``POST``, or ``GET``, which puts the parameters and the signature into URLs.
+    :param response_format: ``xml`` or ``json``.
+    :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
+    :param page_size: How many rows of a list to ask for in one request.
+    :param concurrency: How many requests one verb may have in flight; ``1``: one after another.
+    :raises ValueError: An argument makes no sense. The message names it, and shows no secret.
+    """
+
+    name = "Meituan MCS"
+    website = "https://mos.meituan.com"
+    type = cast("Provider", "mcs")
+    api_name = "mcs"
+    connectionCls = MCSConnection  # noqa: N815 - libcloud's name
+    connection: MCSConnection
+    features = {"create_node": ["ssh_key", "generates_password"]}  # noqa: RUF012 - as in libcloud
+
+    NODE_STATE_MAP = convert.NODE_STATES
+
+    def __init__(
+        self,
+        key: str,
+        secret: str,
+        secure: bool | None = None,
+        host: str | None = None,
+        port: int | None = None,
+        region: str | None = "Beijing",
+        url: str | None = None,
+        path: str | None = None,
+        timeout: float = 60,
+        connect_timeout: float = 10,
+        deadline: float = 300,
+        max_tries: int = 4,
+        retry_delay: float = 0.5,
+        backoff: float = 2.0,
+        proxy_url: str | None = None,
+        ca_cert: str | None = None,
+        http_method: str = "POST",
+        response_format: str = "xml",
+        signature_method: str = "HmacSHA256",
+        page_size: int = 1000,
+        concurrency: int = 8,
+    ) -> None:
+        convert.text(key, "key")
+        convert.text(secret, "secret")
+        if region is not None:
+            convert.text(region, "region")
+        self.page_size = _at_least_one(page_size, "page_size")
+        self.concurrency = _at_least_one(concurrency, "concurrency")
+        endpoint = _endpoint(url, secure, host, port, path)
+        self._connection_arguments = {
+            "url": endpoint.url,
+            "region": region,
+            "connect_timeout": connect_timeout,
+            "deadline": deadline,
+            "max_tries": max_tries,
+            "ca_cert": ca_cert,
+            "http_method": http_method,
+            "response_format": response_format,
+            "signature_method": signature_method,
+        }
+        super().__init__(
+            key,
+            secret,
+            secure=endpoint.secure,
+            region=region,
+            timeout=timeout,
+            retry_delay=retry_delay,
+            backoff=backoff,
+            proxy_url=proxy_url,
+        )
+        self.connection.user_agent_append(f"libcloud-mcs/{__version__}")
+
+    @classmethod
+    def from_environment(cls, **kwargs: Any) -> MCSNodeDriver:
+        """
+        Make a driver of what the service's own clients read from the environment: ``MOS_ACCESS``,
+        ``MOS_SECRET``, ``MOS_REGION`` and ``MOS_URL``.
+
+        :param kwargs: Arguments of the constructor; they go before the environment.
+        :raises ValueError: ``MOS_ACCESS`` or ``MOS_SECRET`` is needed and not set.
+        """
+        for argument, variable in (("key", "MOS_ACCESS"), ("secret", "MOS_SECRET")):
+            if argument not in kwargs:
+                kwargs[argument] = os.environ.get(variable)
+                if not kwargs[argument]:
+                    raise ValueError(f"{variable}: the environment variable is not set")
+        if "region" not in kwargs and os.environ.get("MOS_REGION"):
+            kwargs["region"] = os.environ["MOS_REGION"]
+        return cls(**kwargs)
+
+    def _ex_connection_class_kwargs(self) -> dict[str, Any]:
+        return dict(self._connection_arguments)
+
+    # Images, sizes, locations
+
+    def list_images(self, location: NodeLocation | str | None = None) -> list[NodeImage]:
+        """
+        List all templates from which a node can be made (``DescribeTemplates``).
+
+        :param location: The endpoint's own region, or ``None``.
+        :return: Images; ``extra`` has the template's ``size`` in bytes, ``checksum`` (MD5) and
+            ``status``.
+        """
+        self._check_location(location)
+        return self._call(
+            "DescribeTemplates",
+            {},
+            lambda answer: [convert.to_image(row, self) for row in answer["Template"]],
+        )
+
+    def get_image(self, image_id: str) -> NodeImage:
+        """
+        Get one template (``DescribeTemplates``).
+
+        :param image_id: Its ID or its name.
+        :raises NotFoundError: There is no such template, or several have that name.
+        """
+        wanted = convert.reference(image_id, NodeImage, "image_id")
+        images = self.list_images()
+        found = [image for image in images if image.id == wanted]
+        found = found or [image for image in images if image.name == wanted]
+        if len(found) != 1:
+            many = "several images have" if found else "no image has"
+            raise NotFoundError(
+                f"{many} the ID or name {wanted!r}", action="DescribeTemplates", driver=self
+            )
+        return found[0]
+
+    def list_sizes(
+        self, location: NodeLocation | str | None = None, ex_filters: Filters | None = None
+    ) -> list[NodeSize]:
+        """
+        List all instance types (``DescribeInstanceTypes``).
+
+        :param location: The endpoint's own region, or ``None``.
+        :param ex_filters: What to list: ``{"name": "small"}``, or several names in a list.
+        :return: Sizes: ``ram`` in MB, ``disk`` in GB, ``bandwidth`` the external one in Mbps,
+            ``price`` always ``None``, since the API has none; ``extra["cpu"]`` counts the cores.
+        """
+        self._check_location(location)
+        rows = self._list("DescribeInstanceTypes", "instanceTypeId", ex_filters=ex_filters)
+        return [convert.to_size(row, self) for row in rows]
+
+    def list_locations(self) -> list[NodeLocation]:
+        """List the one location there is: the endpoint's region. Nothing is sent."""
+        region = self.region or self.connection.endpoint.host
+        return [NodeLocation(id=region, name=region, country="CN", driver=self)]
+
+    # Account
+
+    def ex_get_balance(self) -> Balance:
+        """Get the account's money (``GetBalance``)."""
+        return self._call("GetBalance", {}, convert.to_balance)
+
+    # Key pairs
+
+    def list_key_pairs(self, ex_filters: Filters | None = None) -> list[KeyPair]:
+        """
+        List the account's key pairs (``DescribeKeyPairs``).
+
+        :param ex_filters: What to list: ``{"name": "mykey"}``, or several names in a list.
+        :return: Key pairs; ``extra["keyId"]`` is the ID. The API gives no public key back.
+        """
+        rows = self._list("DescribeKeyPairs", "keyId", ex_filters=ex_filters)
+        return [convert.to_key_pair(row, self) for row in rows]
+
+    def get_key_pair(self, name: str) -> KeyPair:
+        """
+        Get one key pair (``DescribeKeyPairs``).
+
+        :param name: Its name or its ID.
+        :raises KeyPairNotFoundError: There is no such key pair.
+        """
+        wanted = convert.reference(name, KeyPair, "name")
+        pairs = self.list_key_pairs()
+        for found in (
+            *(pair for pair in pairs if pair.name == wanted),
+            *(pair for pair in pairs if pair.extra.get("keyId") == wanted),
+        ):
+            return found
+        raise KeyPairNotFoundError(
+            f"no key pair has the name or ID {wanted!r}",
+            name=wanted,
+            action="DescribeKeyPairs",
+            driver=self,
+        )
+
+    def import_key_pair_from_string(self, name: str, key_material: str) -> KeyPair:
+        """
+        Register a public key (``ImportKeyPair``). A name in use with the same key is that key.
+
+        :param name: The name to register it under.
+        :param key_material: The public key in OpenSSH's form, one line.
+        :raises ValueError: It is no such key.
+        """
+        convert.text(name, "name")
+        convert.text(key_material, "key_material")
+        fingerprint = keys.public_key_fingerprint(key_material, "key_material")
+        for pair in self.list_key_pairs():
+            if pair.name == name and pair.fingerprint == fingerprint:
+                pair.public_key = key_material.strip()
+                return pair
+        return self._import_key_pair(name, key_material)
+
+    def import_key_pair_from_file(self, name: str, key_file_path: str) -> KeyPair:
+        """
+        Register a public key from a file (``ImportKeyPair``).
+
+        :param name: The name to register it under.
+        :param key_file_path: The file with the public key in OpenSSH's form; ``~`` is expanded.
+        :raises ValueError: It holds no such key.
+        :raises OSError: It cannot be read.
+        """
+        return super().import_key_pair_from_file(name, key_file_path)
+
+    def create_key_pair(self, name: str) -> KeyPair:
+        """
+        Make an RSA key pair here and register its public key (``ImportKeyPair``).
+
+        :param name: The name to register it under.
+        :return: The key pair with ``private_key`` in PEM. It is kept nowhere else: save it.
+        :raises ImportError: The package ``cryptography`` is missing (the extra ``crypto``).
+        """
+        convert.text(name, "name")
+        public_key, private_key = keys.generate_key_pair(name)
+        pair = self._import_key_pair(name, public_key)
+        pair.private_key = private_key
+        return pair
+
+    def delete_key_pair(self, key_pair: KeyPair | str) -> bool:
+        """
+        Delete a key pair (``DeleteKeyPair``). Nodes made with it keep it.
+
+        :param key_pair: The key pair, its name or its ID.
+        """
+        name = convert.reference(key_pair, KeyPair, "key_pair")
+        return self._call("DeleteKeyPair", {"KeyName": name}, convert.to_true)
+
+    def _import_key_pair(self, name: str, public_key: str) -> KeyPair:
+        public_key = public_key.strip()
+        pair = self._call(
+            "ImportKeyPair",
+            {"KeyName": name, "PublicKeyMaterial": public_key},
+            lambda answer: convert.to_key_pair(answer, self),
+        )
+        pair.public_key = public_key
+        return pair
+
+    # Nodes
+
+    def list_nodes(
+        self,
+        ex_node_ids: Iterable[str | Node] | None = None,
+        ex_names: Iterable[str] | None = None,
+        ex_filters: Filters | None = None,
+    ) -> list[Node]:
+        """
+        List all nodes, or those with one of the given IDs or names (``DescribeInstances``).
+
+        :param ex_node_ids: IDs, or nodes.
+        :param ex_names: Names. With IDs as well: nodes that match either.
+        :param ex_filters: What to list of them: ``{"status": ["running", "ready"]}`` or
+            ``{"name": "web"}``, the status in the API's own words.
+        :return: Nodes; what is asked for and does not exist is left out. ``extra`` has all fields
+            of the answer: ``memory`` in MB, ``status`` in the API's own words.
+        """
+        if ex_node_ids is None and ex_names is None:
+            rows = self._list("DescribeInstances", "instanceId", ex_filters=ex_filters)
+            return convert.to_nodes(rows, self)
+        ids = [
+            convert.reference(node, Node, "ex_node_ids")
+            for node in _several(ex_node_ids, "ex_node_ids")
+        ]
+        names = [convert.text(name, "ex_names") for name in _several(ex_names, "ex_names")]
+        found: dict[str, Row] = {}
+        for parameter, wanted in (("InstanceId", ids), ("InstanceName", names)):
+            for start in range(0, len(wanted), _NAMES_PER_REQUEST):
+                some = wanted[start : start + _NAMES_PER_REQUEST]
+                rows = self._list(
+                    "DescribeInstances",
+                    "instanceId",
+                    convert.numbered(parameter, some),
+                    ex_filters=ex_filters,
+                    most=len(set(some)) if parameter == "InstanceId" else None,
+                )
+                found |= {row["instanceId"]: row for row in rows}
+        return convert.to_nodes(found.values(), self)
+
+    def ex_get_node(self, node_id: str | Node) -> Node:
+        """
+        Get one node (``DescribeInstances``).
+
+        :param node_id: Its ID, or its name; looked for in this order.
+        :raises NotFoundError: There is no such node.
+        """
+        wanted = convert.reference(node_id, Node, "node_id")
+        refused: MCSError | None = None
+        for kwargs in ({"ex_node_ids": [wanted]}, {"ex_names": [wanted]}):
+            try:
+                nodes = self.list_nodes(**kwargs)  # type: ignore[arg-type]
+            except (InvalidCredentialsError, RateLimitError):
+                raise
+            except MCSError as error:
+                # An endpoint may refuse an ID that does not exist, with any 4xx.
+                if not 400 <= error.http_code < 500:
+                    raise
+                refused = error
+                continue
+            for node in nodes:
+                if wanted in (node.id, node.name):
+                    return node
+        raise NotFoundError(
+            f"no node has the ID or name {wanted!r}",
+            action="DescribeInstances",
+            http_code=refused.http_code if refused else 0,
+            code=refused.code if refused else None,
+            driver=self,
+        )
+
+    def ex_get_node_state(self, node: Node | str) -> NodeState:
+        """
+        Get the state of a node (``DescribeInstanceStatus``).
+
+        :param node: The node, its ID or its name.
+        :return: Its state; ``UNKNOWN`` for a word that is in no table.
+        """
+        return self._call(
+            "DescribeInstanceStatus",
+            {"InstanceId": convert.reference(node, Node, "node")},
+            lambda answer: convert.to_state(answer.get("status")),
+        )
+
+    def create_node(
+        self,
+        name: str,
+        size: NodeSize | str,
+        image: NodeImage | str,
+        location: NodeLocation | str | None = None,
+        auth: NodeAuthSSHKey | NodeAuthPassword | None = None,
+        ex_keyname: KeyPair | str | None = None,
+        ex_duration: str | timedelta | None = None,
+    ) -> Node:
+        """
+        Make and start a node (``CreateInstance``). **This costs money.**
+
+        :param name: The node's name; no two nodes of an account share one.
+        :param size: The size, its ID or its name.
+        :param image: The image, its ID or its name.
+        :param location: The endpoint's own region, or ``None``.
+        :param auth: The public key of the node's account: a registered key pair with the same
+            fingerprint is used, else the key is registered first (``ImportKeyPair``).
+        :param ex_keyname: In place of ``auth``: a registered key pair, its name or its ID.
+        :param ex_duration: How long to lease it: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole
+            hours. Left out, the endpoint takes a month.
+        :return: The node as the endpoint describes it right away: still being made.
+        :raises InsufficientBalanceError: The account cannot pay for it. Nothing was made.
+        :raises NotFoundError: There is no such image. Nothing was sent that costs anything.
+        :raises KeyPairNotFoundError: There is no such key pair. Likewise.
+        :raises OutcomeUnknownError: It may have been made, and billed.
+        """
+        params = {
+            "InstanceName": convert.text(name, "name"),
+            "InstanceType": convert.reference(size, NodeSize, "size"),
+        }
+        convert.reference(image, NodeImage, "image")
+        self._check_location(location)
+        if lease := convert.duration(ex_duration, "ex_duration"):
+            params["Duration"] = lease
+        if auth is not None and ex_keyname is not None:
+            raise ValueError("auth, ex_keyname: only one of them can be given")
+        if ex_keyname is not None:
+            convert.reference(ex_keyname, KeyPair, "ex_keyname")
+        public_key = self._public_key(auth)
+
+        params["ImageId"] = self._image_id(image)
+        if public_key is not None:
+            params["KeyName"] = self._registered(public_key).name
+        elif ex_keyname is not None:
+            params["KeyName"] = self._key_name(ex_keyname)
+        return self._call(
+            "CreateInstance", params, lambda answer: convert.to_nodes([answer], self)[0]
+        )
+
+    def start_node(self, node: Node | str) -> bool:
+        """
+        Start a stopped node (``StartInstance``).
+
+        :param node: The node, its ID or its name.
+        """
+        return self._change("StartInstance", node)
+
+    def stop_node(self, node: Node | str, ex_force: bool = False) -> bool:
+        """
+        Stop a running node (``StopInstance``).
+
+        :param node: The node, its ID or its name.
+        :param ex_force: Whether to switch it off at once, which may lose data. Else the endpoint
+            asks the system to shut down, and switches it off after 30 seconds.
+        """
+        return self._change("StopInstance", node, {"Force": "True"} if ex_force else {})
+
+    def reboot_node(self, node: Node | str) -> bool:
+        """
+        Reboot a node (``RebootInstance``).
+
+        :param node: The node, its ID or its name.
+        """
+        return self._change("RebootInstance", node)
+
+    def destroy_node(self, node: Node | str) -> bool:
+        """
+        Delete a node and its disks (``TerminateInstance``).
+
+        :param node: The node, its ID or its name.
+        """
+        return self._change("TerminateInstance", node)
+
+    def ex_rebuild_node(self, node: Node | str, image: NodeImage | str | None = None) -> bool:
+        """
+        Write a node's system disk anew (``RebuildInstanceRootImage``). What is on it is lost.
+
+        :param node: The node, its ID or its name.
+        :param image: The image, its ID or its name; ``None``: the one it was made from.
+        """
+        name = convert.reference(node, Node, "node")
+        params = {} if image is None else {"ImageId": self._image_id(image)}
+        return self._change("RebuildInstanceRootImage", name, params)
+
+    def ex_renew_node(self, node: Node | str, duration: str | timedelta | None = None) -> bool:
+        """
+        Lease a node for longer (``RenewInstance``). **This costs money.**
+
+        :param node: The node, its ID or its name.
+        :param duration: How much longer: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole hours.
+            Left out, the endpoint takes a month.
+        """
+        lease = convert.duration(duration, "duration")
+        return self._change("RenewInstance", node, {"Duration": lease} if lease else {})
+
+    def ex_change_node_size(
+        self,
+        node: Node | str,
+        new_size: NodeSize | str,
+        ex_duration: str | timedelta | None = None,
+    ) -> bool:
+        """
+        Give a node another size (``ChangeInstanceType``). **This costs money.**
+
+        :param node: The node, its ID or its name.
+        :param new_size: The size, its ID or its name.
+        :param ex_duration: The lease with the new size: ``"72H"``, ``"1M"``, or a ``timedelta`` of
+            whole hours. Left out, the endpoint takes a month.
+        """
+        params = {"InstanceType": convert.reference(new_size, NodeSize, "new_size")}
+        if lease := convert.duration(ex_duration, "ex_duration"):
+            params["Duration"] = lease
+        return self._change("ChangeInstanceType", node, params)
+
+    def ex_get_contract(self, node: Node | str) -> Contract:
+        """
+        Get a node's lease (``GetInstanceContractInfo``).
+
+        :param node: The node, its ID or its name.
+        """
+        params = {"InstanceId": convert.reference(node, Node, "node")}
+        return self._call("GetInstanceContractInfo", params, convert.to_contract)
+
+    def ex_get_metadata(self, node: Node | str) -> dict[str, str]:
+        """
+        Get a node's metadata, the system's entries and the user's (``GetInstanceMetadata``).
+
+        :param node: The node, its ID or its name.
+        """
+        params = {"InstanceId": convert.reference(node, Node, "node")}
+        return self._call("GetInstanceMetadata", params, convert.to_metadata)
+
+    def ex_set_metadata(self, node: Node | str, metadata: Mapping[str, str]) -> bool:
+        """
+        Set entries of a node's metadata (``PutInstanceMetadata``). Others stay as they are.
+
+        :param node: The node, its ID or its name.
+        :param metadata: Names and values, both text.
+        """
+        return self._change("PutInstanceMetadata", node, convert.metadata(metadata, "metadata"))
+
+    def ex_get_password_data(
+        self,
+        node: Node | str,
+        private_key: str | bytes | os.PathLike[str] | None = None,
+        passphrase: str | bytes | None = None,
+    ) -> PasswordData:
+        """
+        Get the account and password that a node came with (``GetPasswordData``).
+
+        :param node: The node, its ID or its name.
+        :param private_key: For a node with a key pair: its RSA private key, as text or bytes in
+            PEM or OpenSSH's form, or the path of a file with it.
+        :param passphrase: What the private key is encrypted with, where it is.
+        :raises PasswordNotReadyError: The node is still being made.
+        :raises PrivateKeyRequiredError: The node has a key pair, and no private key was given.
+        :raises WrongPrivateKeyError: The private key belongs to another key pair.
+        :raises ValueError: The private key cannot be read.
+        :raises ImportError: The package ``cryptography`` is missing (the extra ``crypto``).
+        """
+        key = None if private_key is None else keys.load_private_key(private_key, passphrase)
+        answer = self._password_answer(convert.reference(node, Node, "node"))
+        key_pair_id, key_pair_name = answer.get("keypairId"), answer.get("keypairName")
+        encrypted = bool(key_pair_id or key_pair_name)
+        password = answer["passwordData"]
+        if encrypted:
+            if key is None:
+                raise PrivateKeyRequiredError(
+                    f"private_key: the password is encrypted with the key pair"
+                    f" {key_pair_name or key_pair_id!r}; its private key is needed",
+                    action="GetPasswordData",
+                    driver=self,
+                )
+            password = keys.decrypt_password(password, key)
+        moment = answer.get("timestamp")
+        return PasswordData(
+            account=answer.get("account", ""),
+            password=password,
+            created_at=convert.time(moment, "timestamp") if moment else None,
+            key_pair_id=key_pair_id or None,
+            key_pair_name=key_pair_name or None,
+            encrypted=encrypted,
+        )
+
+    def ex_list_network_interfaces(self, node: Node | str) -> list[NetworkInterface]:
+        """
+        List a node's network interfaces (``DescribeInstanceNetworkInterfaces``).
+
+        :param node: The node, its ID or its name.
+        """
+        return self._call(
+            "DescribeInstanceNetworkInterfaces",
+            {"InstanceId": convert.reference(node, Node, "node")},
+            lambda answer: [
+                convert.to_network_interface(row) for row in answer["InstanceNetworkInterface"]
+            ],
+        )
+
+    def list_volumes(self, node: Node | str | None = None) -> list[StorageVolume]:
+        """
+        List the disks of a node, or of all nodes (``DescribeInstanceVolumes``).
+
+        :param node: The node, its ID or its name; ``None``: every node, with one request each.
+        :return: Volumes; ``size`` is the number as it came, whose unit is not certain: the
+            specification says MB, its example can only be GB.
+        """
+        if node is not None:
+            return self._volumes(convert.reference(node, Node, "node"))
+        ids = [node.id for node in self.list_nodes()]
+        if not ids:
+            return []
+        with ThreadPoolExecutor(min(self.concurrency, len(ids))) as pool:
+            return [volume for volumes in pool.map(self._volumes_if_any, ids) for volume in volumes]
+
+    def _volumes(self, node_id: str) -> list[StorageVolume]:
+        return self._call(
+            "DescribeInstanceVolumes",
+            {"InstanceId": node_id},
+            lambda answer: [convert.to_volume(row, self) for row in answer["InstanceVolume"]],
+        )
+
+    def _volumes_if_any(self, node_id: str) -> list[StorageVolume]:
+        try:
+            return self._volumes(node_id)
+        except NotFoundError:
+            # It went away after it was listed.
+            return []
+
+    # Waiting and deploying
+
+    def wait_until_running(
+        self,
+        nodes: list[Node],
+        wait_period: float = 5,
+        timeout: int = 600,
+        ssh_interface: str = "public_ips",
+        force_ipv4: bool = True,
+        ex_list_nodes_kwargs: dict[str, Any] | None = None,
+    ) -> list[tuple[Node, list[str]]]:
+        """
+        Wait until nodes run and have an address, asking for these nodes alone.
+
+        :param nodes: The nodes.
+        :param wait_period: Seconds between two looks.
+        :param timeout: Seconds after which to give up.
+        :param ssh_interface: Where to look for the addresses: ``public_ips`` or ``private_ips``.
+        :param force_ipv4: Whether to leave IPv6 addresses out.
+        :param ex_list_nodes_kwargs: Arguments for :meth:`list_nodes` in place of these nodes' IDs.
+        :return: Each node with its addresses.
+        :raises libcloud.common.types.LibcloudError: They did not come up in time.
+        """
+        if ex_list_nodes_kwargs is None:
+            ex_list_nodes_kwargs = {"ex_node_ids": [node.id for node in nodes]}
+        return super().wait_until_running(
+            nodes, wait_period, timeout, ssh_interface, force_ipv4, ex_list_nodes_kwargs
+        )
+
+    def _connect_and_run_deployment_script(
+        self,
+        task: Any,
+        node: Node,
+        ssh_hostname: str,
+        ssh_port: int,
+        ssh_username: str,
+        ssh_password: str | None,
+        ssh_key_file: Any,
+        ssh_key_password: str | None,
+        ssh_timeout: int,
+        timeout: int,
+        max_tries: int,
+    ) -> Node:
+        # deploy_node() takes the generated password from the node that create_node() returned, when
+        # there was none yet. By now there is, and it comes with the name of its account.
+        answer = self._password_answer(convert.reference(node, Node, "node"))
+        if ssh_username == "root":
+            ssh_username = answer.get("account") or ssh_username
+        if ssh_password is None and not ssh_key_file and not answer.get("keypairName"):
+            ssh_password = answer["passwordData"]
+        deployed: Node = super()._connect_and_run_deployment_script(
+            task,
+            node,
+            ssh_hostname,
+            ssh_port,
+            ssh_username,
+            ssh_password,
+            ssh_key_file,
+            ssh_key_password,
+            ssh_timeout,
+            timeout,
+            max_tries,
+        )
+        return deployed
+
+    # What the verbs stand on
+
+    def _call(self, action: str, params: Mapping[str, str], read: Callable[[Any], T]) -> T:
+        """Carry an action out and read its answer."""
+        answer = self.connection.call(action, params)
+        try:
+            return read(answer)
+        except MalformedAnswerError as error:
+            error.action, error.driver, error.http_code = action, self, 200
+            entry = ACTIONS[action]
+            if entry.kind is Kind.READ:
+                raise
+            find_out = entry.find_out.format_map(params)
+            raise OutcomeUnknownError(
+                f"it may have been carried out, or not; {find_out} tells: {error.message}",
+                asked=dict(params),
+                find_out=find_out,
+                action=action,
+                http_code=200,
+                driver=self,
+            ) from error
+
+    def _change(
+        self, action: str, node: Node | str, params: Mapping[str, str] | None = None
+    ) -> bool:
+        """Carry an action out that changes one node and answers ``return``."""
+        name = convert.reference(node, Node, "node")
+        return self._call(action, {"InstanceId": name, **(params or {})}, convert.to_true)
+
+    def _list(
+        self,
+        action: str,
+        identity: str,
+        params: Mapping[str, str] | None = None,
+        ex_filters: Filters | None = None,
+        most: int | None = None,
+    ) -> list[Row]:
+        """Get a whole list, page by page."""
+        entry = ACTIONS[action]
+        wanted = {**(params or {}), **convert.filters(entry, ex_filters)}
+
+        def fetch(offset: int) -> tuple[list[Row], int | None]:
+            page = {"Limit": str(self.page_size), "Offset": str(offset)}
+            answer = self.connection.call(action, wanted | page)
+            return answer[entry.item], convert.integer(answer.get("Total"))
+
+        def row_id(row: Row) -> str:
+            name = row.get(identity)
+            if not isinstance(name, str) or not name:
+                raise MalformedAnswerError(
+                    f"{identity} is missing", action=action, http_code=200, driver=self
+                )
+            return name
+
+        return collect(fetch, row_id, most)
+
+    def _password_answer(self, node_id: str) -> Row:
+        not_ready = "the node has no password yet; wait until it is running"
+        try:
+            answer = self._call("GetPasswordData", {"InstanceId": node_id}, convert.to_metadata)
+        except MCSError as error:
+            # Which 4xx it is, the specification does not say. The node's state does.
+            unclear = 400 <= error.http_code < 500 and type(error) is MCSError
+            if not unclear or self.ex_get_node_state(node_id) is not NodeState.PENDING:
+                raise
+            raise PasswordNotReadyError(
+                not_ready,
+                action=error.action,
+                http_code=error.http_code,
+                code=error.code,
+                driver=self,
+            ) from error
+        if not answer.get("passwordData"):
+            raise PasswordNotReadyError(not_ready, action="GetPasswordData", driver=self)
+        return answer
+
+    def _check_location(self, location: NodeLocation | str | None) -> None:
+        if location is None:
+            return
+        here = self.list_locations()[0].id
+        if isinstance(location, NodeLocation):
+            location = location.id
+        elif not isinstance(location, str):
+            raise TypeError(
+                f"location: a NodeLocation or text was expected, not {type(location).__name__}"
+            )
+        if location != here:
+            raise ValueError(
+                f"location: this endpoint has only {here!r}, not {location!r}; each region has an"
+                " endpoint of its own"
+            )
+
+    def _image_id(self, image: NodeImage | str) -> str:
+        """Give the ID of an image: the only thing that the wire takes for one."""
+        name = convert.reference(image, NodeImage, "image")
+        return name if isinstance(image, NodeImage) else self.get_image(name).id
+
+    def _key_name(self, key_pair: KeyPair | str) -> str:
+        """Give the name of a key pair: the only thing that is sure to be taken for a new node."""
+        name = convert.reference(key_pair, KeyPair, "ex_keyname")
+        return name if isinstance(key_pair, KeyPair) else self.get_key_pair(name).name
+
+    def _public_key(self, auth: NodeAuthSSHKey | NodeAuthPassword | None) -> str | None:
+        if auth is None:
+            return None
+        self._get_and_check_auth(auth)
+        public_key = convert.text(cast("NodeAuthSSHKey", auth).pubkey, "auth")
+        keys.public_key_fingerprint(public_key, "auth")
+        return public_key
+
+    def _registered(self, public_key: str) -> KeyPair:
+        """Give the registered key pair of a public key, registering it where there is none."""
+        fingerprint = keys.public_key_fingerprint(public_key, "auth")
+        for pair in self.list_key_pairs():
+            if pair.fingerprint == fingerprint:
+                return pair
+        return self._import_key_pair(f"libcloud-{fingerprint.replace(':', '')}", public_key)
+
+
+def _endpoint(
+    url: str | None, secure: bool | None, host: str | None, port: int | None, path: str | None
+) -> Endpoint:
+    if url is not None:
+        return Endpoint.from_url(url)
+    default = Endpoint.from_url(DEFAULT_URL)
+    if secure is None and host is None and port is None and path is None:
+        variable = os.environ.get("MOS_URL")
+        return Endpoint.from_url(variable, "MOS_URL") if variable else default
+    return Endpoint.from_parts(
+        default.secure if secure is None else bool(secure),
+        default.host if host is None else host,
+        port,
+        default.path if path is None else path,
+    )
+
+
+def _several(values: Iterable[T] | None, argument: str) -> list[T]:
+    if isinstance(values, (str, Node)):
+        raise TypeError(f"{argument}: a list was expected, not a single {type(values).__name__}")
+    return [] if values is None else list(values)
+
+
+def _at_least_one(value: int, argument: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{argument}: a whole number above 0 was expected, not {value!r}")
+    return value

@@ -1,0 +1,166 @@
+"""
+Bytes of an answer → a plain tree of ``dict``, ``list`` and ``str``, the same from XML and JSON.
+
+The bytes are UTF-8 whatever their headers say, and all scalars are text, as XML has them: what is
+a number, a date or a boolean is for :mod:`libcloud_mcs.convert` to say.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from typing import Any
+
+from lxml import etree
+
+from libcloud_mcs.actions import Action
+from libcloud_mcs.errors import MalformedAnswerError
+
+__all__ = ["Refusal", "excerpt", "parse_answer"]
+
+_EXCERPT_LENGTH = 200
+_SIGNATURE = re.compile(r"(Signature(?:=|%3D))[A-Za-z0-9%+/=]+")
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer: the connection makes an error of it
+    """
+    The answer is the API's error document.
+
+    :ivar code: The error code, ``None`` when it is no number.
+    :ivar message: The endpoint's words.
+    """
+
+    def __init__(self, code: int | None, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def parse_answer(action: Action, body: bytes) -> Any:
+    """
+    Read the answer to an action.
+
+    :param action: The action that was asked for.
+    :param body: The bytes of the answer, XML or JSON.
+    :return: The content of the answer: for ``return`` its text, else a ``dict``; in that of a set
+        the repeated element is always a list of ``dict``.
+    :raises Refusal: The answer is an error document.
+    :raises MalformedAnswerError: It is anything else.
+    """
+    text = body.removeprefix(codecs.BOM_UTF8).lstrip()
+    try:
+        # Not by the content type: proxies and error pages get it wrong.
+        root, content = _from_json(text) if text.startswith(b"{") else _from_xml(text)
+        if root == "ErrorResponse":
+            raise _refusal(content)
+        if root != f"{action.name}Response":
+            raise ValueError(f"the root is {root[:80]!r}, not '{action.name}Response'")
+        return _shaped(action, content)
+    except (ValueError, RecursionError, etree.XMLSyntaxError) as error:
+        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise MalformedAnswerError(
+            f"unusable answer: {what}; it begins: {excerpt(body, action)}", action=action.name
+        ) from None
+
+
+def excerpt(body: bytes, action: Action) -> str:
+    """
+    Give the first words of an answer for a message, without what is secret in it.
+
+    :param body: The bytes of the answer.
+    :param action: The action that was asked for.
+    """
+    if action.secret:
+        return f"<{len(body)} bytes, not shown>"
+    text = " ".join(body[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace").split())
+    text = _SIGNATURE.sub(r"\1***", text)
+    return repr(text if len(text) <= _EXCERPT_LENGTH else text[:_EXCERPT_LENGTH] + "…")
+
+
+def _from_xml(body: bytes) -> tuple[str, Any]:
+    parser = etree.XMLParser(
+        encoding="utf-8",
+        resolve_entities=False,
+        no_network=True,
+        remove_comments=True,
+        remove_pis=True,
+    )
+    root = etree.fromstring(body, parser)
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise ValueError("a document type is not allowed in it")
+    return root.tag, _xml_value(root)
+
+
+def _xml_value(element: etree._Element) -> Any:
+    if not len(element):
+        return element.text or ""
+    tree: dict[str, Any] = {}
+    for child in element:
+        name, value = child.tag, _xml_value(child)
+        if name not in tree:
+            tree[name] = value
+        elif isinstance(tree[name], list):
+            tree[name].append(value)
+        else:
+            tree[name] = [tree[name], value]
+    return tree
+
+
+def _from_json(body: bytes) -> tuple[str, Any]:
+    # Numbers stay as they are written: a decimal must not become a float on its way.
+    document = json.loads(body.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=str)
+    if not isinstance(document, dict) or len(document) != 1:
+        raise ValueError("a single root was expected")
+    ((root, content),) = document.items()
+    return root, _json_value(content)
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _json_value(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_json_value(item) for item in value if item is not None]
+    return str(value) if isinstance(value, bool) else value
+
+
+def _refusal(content: Any) -> Refusal:
+    error = content.get("Error") if isinstance(content, dict) else None
+    if not isinstance(error, dict):
+        raise ValueError("an error document without an error")
+    code, message = error.get("code", ""), error.get("message", "")
+    if not isinstance(code, str) or not isinstance(message, str):
+        raise ValueError("an error document without code and message")
+    return Refusal(int(code) if code.isascii() and code.isdigit() else None, message)
+
+
+def _shaped(action: Action, content: Any) -> Any:
+    # An element without children reads as "" in XML, as does null in JSON as nothing at all.
+    content = _record(content, action.name + "Response")
+    if not action.holder:
+        return content
+    if not action.item:
+        if action.holder not in content:
+            raise ValueError(f"it has no {action.holder}")
+        answer = content[action.holder]
+        return answer if action.holder == "return" else _record(answer, action.holder)
+    if content and action.holder not in content:
+        raise ValueError(f"it has no {action.holder}")
+    rows = _record(content.get(action.holder, ""), action.holder)
+    items = rows.get(action.item) or []
+    if isinstance(items, dict):
+        items = [items]
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise ValueError(f"{action.item} is no list of records")
+    rows[action.item] = items
+    return rows
+
+
+def _record(value: Any, name: str) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    if value is None or value == "" or value == []:
+        return {}
+    if isinstance(value, str) and not value.strip():
+        return {}
+    raise ValueError(f"{name} is no record")
