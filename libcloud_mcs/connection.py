@@ -191,7 +191,7 @@ class MCSConnection(ConnectionUserAndKey):
         ca_cert: str | None = None,
     ) -> None:
         self.endpoint = Endpoint.from_url(url)
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             user_id,
             key,
             secure=self.endpoint.secure,
@@ -316,7 +316,10 @@ class MCSConnection(ConnectionUserAndKey):
         request = requests.Request(
             self.http_method,
             self.endpoint.url,
-            headers={"User-Agent": self._user_agent(), "Accept-Encoding": "gzip, deflate"},
+            headers={
+                "User-Agent": self._user_agent(),  # type: ignore[no-untyped-call]
+                "Accept-Encoding": "gzip, deflate",
+            },
         ).prepare()
         url = str(request.url)
         sent = urlsplit(url)

@@ -137,7 +137,7 @@ class MCSNodeDriver(NodeDriver):
             "response_format": response_format,
             "signature_method": signature_method,
         }
-        super().__init__(
+        super().__init__(  # type: ignore[no-untyped-call]
             key,
             secret,
             secure=endpoint.secure,
@@ -147,7 +147,9 @@ class MCSNodeDriver(NodeDriver):
             backoff=backoff,
             proxy_url=proxy_url,
         )
-        self.connection.user_agent_append(f"libcloud-mcs/{__version__}")
+        self.connection.user_agent_append(  # type: ignore[no-untyped-call]
+            f"libcloud-mcs/{__version__}"
+        )
 
     @classmethod
     def from_environment(cls, **kwargs: Any) -> MCSNodeDriver:

@@ -99,7 +99,7 @@ class KeyPairNotFoundError(NotFoundError, KeyPairDoesNotExistError):
         self.name = name
 
 
-class RateLimitError(MCSError, RateLimitReachedError):
+class RateLimitError(MCSError, RateLimitReachedError):  # type: ignore[misc] # code: int there
     """The endpoint asked to slow down (HTTP 429)."""
 
     #: How long to wait, in seconds, as the endpoint said; ``0`` when it did not.

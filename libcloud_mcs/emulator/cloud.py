@@ -1,0 +1,495 @@
+"""
+One account of the emulated cloud: its instances, key pairs and money.
+
+Nothing here knows HTTP. What an instance is doing is computed from the times at which its phases
+begin and from the clock: nothing advances because somebody looked.
+"""
+
+from __future__ import annotations
+
+import base64
+import calendar
+import hashlib
+import ipaddress
+import random
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES, InstanceType, Template
+from libcloud_mcs.emulator.clock import Clock
+from libcloud_mcs.emulator.errors import Refusal, RefusedError
+
+__all__ = ["Charge", "Cloud", "Instance", "KeyPair", "Lease", "Timing", "Volume"]
+
+#: How long an instance is kept after its lease has ended, as in the specification's example.
+_GRACE = timedelta(days=1)
+#: In MB: the system disk. What a type has beyond it is a second disk.
+_SYSTEM_DISK = 10_240
+_PRIVATE_NETWORK = ipaddress.ip_network("10.168.0.0/14")
+_PUBLIC_NETWORK = ipaddress.ip_network("198.18.0.0/15")  # reserved for tests, by RFC 2544
+_LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+
+_GONE = ""
+_MADE = ("disk", "start_deploy", "deploying", "start_start")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long things take, in seconds; ``0``: at once."""
+
+    boot_seconds: float = 0.8
+    start_seconds: float = 0.3
+    stop_seconds: float = 0.3
+    reboot_seconds: float = 0.5
+    rebuild_seconds: float = 0.5
+    change_seconds: float = 0.3
+    terminate_seconds: float = 0.3
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A time for which an instance is paid: so many hours, or so many months."""
+
+    count: int
+    unit: str
+
+    def price(self, instance_type: InstanceType) -> Decimal:
+        """Tell what it costs."""
+        hourly = self.unit == "H"
+        return self.count * (instance_type.per_hour if hourly else instance_type.per_month)
+
+    def end(self, start: datetime) -> datetime:
+        """Tell when it ends. A month is a month of the calendar."""
+        if self.unit == "H":
+            return start + timedelta(hours=self.count)
+        years, month = divmod(start.month - 1 + self.count, 12)
+        year, month = start.year + years, month + 1
+        day = min(start.day, calendar.monthrange(year, month)[1])
+        return start.replace(year=year, month=month, day=day)
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A registered public key."""
+
+    key_id: str
+    name: str
+    fingerprint: str
+    public_key: str
+
+
+@dataclass(frozen=True)
+class Charge:
+    """A line of the account's ledger."""
+
+    at: datetime
+    action: str
+    instance_id: str
+    #: What was paid.
+    amount: Decimal
+    #: What was left after it.
+    balance: Decimal
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A disk of an instance."""
+
+    volume_id: str
+    name: str
+    #: In MB.
+    size: int
+    index: int
+
+
+@dataclass
+class Instance:
+    """An instance, living or gone."""
+
+    instance_id: str
+    name: str
+    type: InstanceType
+    template: Template
+    key_pair: KeyPair | None
+    public_ip: str
+    private_ip: str
+    serial: int
+    created_at: datetime
+    started_at: datetime
+    expire_at: datetime
+    volume_ids: tuple[str, str]
+    password: str = field(repr=False)
+    password_at: datetime
+    #: The user's own entries.
+    metadata: dict[str, str] = field(default_factory=dict)
+    #: When each phase of its life begins, and its word.
+    phases: list[tuple[datetime, str]] = field(default_factory=list)
+
+    @property
+    def extend_to(self) -> datetime:
+        """Until when it is kept after its lease has ended."""
+        return self.expire_at + _GRACE
+
+    def status(self, now: datetime) -> str:
+        """Tell the word for what it is doing; ``""`` when it is gone."""
+        if now >= self.extend_to:
+            return _GONE
+        word = next((word for at, word in reversed(self.phases) if at <= now), self.phases[0][1])
+        if now >= self.expire_at and word not in (_GONE, "deleting"):
+            return "ready"
+        return word
+
+    def volumes(self) -> list[Volume]:
+        """Give its disks."""
+        sizes = [min(self.type.volume, _SYSTEM_DISK), max(0, self.type.volume - _SYSTEM_DISK)]
+        stamp = f"{self.created_at.timestamp():.6f}"
+        return [
+            Volume(volume_id, f"vdisk_{self.name}_{stamp}_{index}", size, index)
+            for index, (volume_id, size) in enumerate(zip(self.volume_ids, sizes, strict=True))
+            if size
+        ]
+
+    def mac_address(self, interface: int) -> str:
+        """Give the hardware address of its interface of that index."""
+        number = (0x0022 << 32) + self.serial * 2 + interface
+        return number.to_bytes(6, "big").hex(":")
+
+
+class Cloud:
+    """
+    One account.
+
+    :param clock: Tells the time.
+    :param balance: The money it begins with.
+    :param timing: How long things take.
+    :param seed: Makes IDs and passwords the same each time; ``None``: they differ.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        balance: Decimal = Decimal("1000.00"),
+        timing: Timing | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.clock = clock
+        self.timing = timing or Timing()
+        self.balance = balance.quantize(Decimal("0.01"))
+        #: When the balance last changed; ``None``: there never was a transaction.
+        self.balance_at = clock.now() if self.balance else None
+        self.ledger: list[Charge] = []
+        self._random = random.Random(seed) if seed is not None else random.SystemRandom()
+        self._instances: dict[str, Instance] = {}
+        self._names: dict[str, Instance] = {}
+        self._key_pairs: dict[str, KeyPair] = {}
+        self._serial = 0
+
+    # What there is
+
+    def template(self, template_id: str) -> Template:
+        """Find a template by its ID."""
+        for template in TEMPLATES:
+            if template.template_id == template_id:
+                return template
+        raise RefusedError(Refusal.NOT_FOUND, f"ImageId: there is no template {template_id!r}")
+
+    def instance_type(self, name: str) -> InstanceType:
+        """Find an instance type by its ID or name."""
+        for instance_type in TYPES:
+            if name in (instance_type.type_id, instance_type.name):
+                return instance_type
+        raise RefusedError(Refusal.NOT_FOUND, f"InstanceType: there is no type {name!r}")
+
+    def key_pairs(self) -> list[KeyPair]:
+        """List the key pairs, oldest first."""
+        return list(self._key_pairs.values())
+
+    def key_pair(self, name: str) -> KeyPair:
+        """Find a key pair by its name or ID."""
+        for key_pair in self._key_pairs.values():
+            if name in (key_pair.name, key_pair.key_id):
+                return key_pair
+        raise RefusedError(Refusal.NOT_FOUND, f"KeyName: there is no key pair {name!r}")
+
+    def instances(self) -> list[tuple[Instance, str]]:
+        """List the instances with their status, oldest first."""
+        now = self.clock.now()
+        living = [(instance, instance.status(now)) for instance in self._instances.values()]
+        for instance, status in living:
+            if status == _GONE:
+                self._forget(instance)
+        return [(instance, status) for instance, status in living if status != _GONE]
+
+    def instance(self, name: str) -> tuple[Instance, str]:
+        """Find an instance by its ID or name, with its status."""
+        instance = self._instances.get(name) or self._names.get(name)
+        status = instance.status(self.clock.now()) if instance else _GONE
+        if instance and status != _GONE:
+            return instance, status
+        if instance:
+            self._forget(instance)
+        raise RefusedError(Refusal.NOT_FOUND, f"InstanceId: there is no instance {name!r}")
+
+    # Key pairs
+
+    def import_key_pair(self, name: str, public_key: str) -> KeyPair:
+        """Register a public key. A name in use with the same key is that key."""
+        fingerprint = _fingerprint(public_key)
+        known = self._key_pairs.get(name)
+        if known is None:
+            key_pair = KeyPair(self._new_id(), name, fingerprint, public_key)
+            self._key_pairs[name] = key_pair
+            return key_pair
+        if known.fingerprint == fingerprint:
+            return known
+        raise RefusedError(Refusal.CONFLICT, f"KeyName: {name!r} is in use with another public key")
+
+    def delete_key_pair(self, name: str) -> None:
+        """Forget a key pair. Instances made with it keep it."""
+        del self._key_pairs[self.key_pair(name).name]
+
+    # A life of an instance
+
+    def create(
+        self,
+        template: Template,
+        instance_type: InstanceType,
+        lease: Lease,
+        name: str | None = None,
+        key_pair: KeyPair | None = None,
+    ) -> Instance:
+        """Make an instance and charge the account for it."""
+        if template.status != "active":
+            raise RefusedError(
+                Refusal.CONFLICT,
+                f"ImageId: the template {template.template_id!r} is {template.status}, not active",
+            )
+        if name is not None and self._in_use(name):
+            raise RefusedError(Refusal.CONFLICT, f"InstanceName: {name!r} is in use")
+        instance_id = self._new_id()
+        self._charge("CreateInstance", instance_id, lease.price(instance_type))
+        instance = self._new_instance(
+            instance_id, name or f"vm-{instance_id[:8]}", template, instance_type, lease, key_pair
+        )
+        self._go_through(instance, self.timing.boot_seconds, _MADE, "running")
+        instance.password_at = instance.phases[-2][0]
+        return instance
+
+    def add_running(self, count: int) -> None:
+        """Begin with instances that run already, and that nobody has to pay for."""
+        for number in range(1, count + 1):
+            instance = self._new_instance(
+                self._new_id(), f"instance-{number}", TEMPLATES[0], TYPES[1], Lease(1, "M"), None
+            )
+            instance.phases = [(instance.created_at, "running")]
+
+    def start(self, name: str) -> None:
+        """Start an instance that is stopped."""
+        instance = self._in_state(name, "StartInstance", "ready")
+        if self.clock.now() >= instance.expire_at:
+            raise RefusedError(
+                Refusal.CONFLICT, f"InstanceId: the lease of {name!r} has ended; renew it first"
+            )
+        self._go_through(instance, self.timing.start_seconds, ("start_start",), "running")
+
+    def stop(self, name: str, *, force: bool) -> None:
+        """Stop an instance that runs."""
+        instance = self._in_state(name, "StopInstance", "running")
+        seconds = 0 if force else self.timing.stop_seconds
+        self._go_through(instance, seconds, ("stopping",), "ready")
+
+    def reboot(self, name: str) -> None:
+        """Stop and start an instance that runs."""
+        instance = self._in_state(name, "RebootInstance", "running")
+        self._go_through(
+            instance, self.timing.reboot_seconds, ("stopping", "start_start"), "running"
+        )
+
+    def rebuild(self, name: str, template: Template | None) -> None:
+        """Write an instance's system disk anew; it ends in the state in which it was."""
+        status = self.instance(name)[1]
+        instance = self._in_state(name, "RebuildInstanceRootImage", "running", "ready")
+        if template is not None:
+            if template.status != "active":
+                raise RefusedError(
+                    Refusal.CONFLICT,
+                    f"ImageId: the template {template.template_id!r} is {template.status},"
+                    " not active",
+                )
+            instance.template = template
+        self._go_through(instance, self.timing.rebuild_seconds, ("rebuild_root",), status)
+        instance.password = self._new_password()
+        instance.password_at = instance.phases[-1][0]
+
+    def terminate(self, name: str) -> None:
+        """Delete an instance, whatever it is doing. There is no money back."""
+        instance, status = self.instance(name)
+        if status != "deleting":
+            self._go_through(instance, self.timing.terminate_seconds, ("deleting",), _GONE)
+
+    def renew(self, name: str, lease: Lease) -> None:
+        """Make an instance's lease longer, and charge the account for it."""
+        instance = self._to_pay_for(name, "RenewInstance")
+        start = max(instance.expire_at, self.clock.now())
+        self._charge("RenewInstance", instance.instance_id, lease.price(instance.type))
+        self._settle(instance)
+        instance.expire_at = lease.end(start)
+
+    def change_type(self, name: str, instance_type: InstanceType, lease: Lease) -> None:
+        """
+        Give an instance another type, and charge the account for a lease that begins now. The
+        instance ends in the state in which it was.
+        """
+        status = self.instance(name)[1]
+        instance = self._in_state(name, "ChangeInstanceType", "running", "ready")
+        self._charge("ChangeInstanceType", instance.instance_id, lease.price(instance_type))
+        self._settle(instance)
+        instance.type = instance_type
+        instance.started_at = self.clock.now()
+        instance.expire_at = lease.end(instance.started_at)
+        self._go_through(instance, self.timing.change_seconds, ("change_flavor",), status)
+
+    def metadata(self, name: str) -> dict[str, str]:
+        """Give an instance's metadata: the system's entries, and over them the user's."""
+        instance = self.instance(name)[0]
+        return {**instance.template.metadata, **instance.metadata}
+
+    def set_metadata(self, name: str, entries: dict[str, str]) -> None:
+        """Set entries of an instance's metadata."""
+        self.instance(name)[0].metadata.update(entries)
+
+    def password_data(self, name: str) -> tuple[Instance, str]:
+        """Give an instance and its password, encrypted where it has a key pair."""
+        instance, status = self.instance(name)
+        if self.clock.now() < instance.password_at:
+            raise RefusedError(
+                Refusal.CONFLICT, f"InstanceId: {name!r} is {status}; it has no password yet"
+            )
+        if instance.key_pair is None:
+            return instance, instance.password
+        return instance, _encrypt(instance.password, instance.key_pair)
+
+    # What these stand on
+
+    def _in_state(self, name: str, action: str, *wanted: str) -> Instance:
+        instance, status = self.instance(name)
+        if status not in wanted:
+            raise RefusedError(
+                Refusal.CONFLICT,
+                f"InstanceId: {action} needs {name!r} to be {' or '.join(wanted)}, it is {status}",
+            )
+        return instance
+
+    def _to_pay_for(self, name: str, action: str) -> Instance:
+        instance, status = self.instance(name)
+        if status == "deleting":
+            raise RefusedError(
+                Refusal.CONFLICT, f"InstanceId: {action} cannot keep {name!r}, it is deleting"
+            )
+        return instance
+
+    def _go_through(
+        self, instance: Instance, seconds: float, words: Iterable[str], at_last: str
+    ) -> None:
+        """Plan an instance's next phases, which take equally long, and the state after them."""
+        now = self.clock.now()
+        words = tuple(words)
+        each = timedelta(seconds=seconds) / len(words)
+        instance.phases = [phase for phase in instance.phases if phase[0] <= now][-1:]
+        instance.phases += [(now + each * n, word) for n, word in enumerate((*words, at_last))]
+
+    def _settle(self, instance: Instance) -> None:
+        """Make the end of a lease a phase of its own, before the lease is moved."""
+        if self.clock.now() >= instance.expire_at:
+            instance.phases = [(instance.expire_at, "ready")]
+
+    def _charge(self, action: str, instance_id: str, amount: Decimal) -> None:
+        if amount > self.balance:
+            raise RefusedError(Refusal.BALANCE, "No enough balance")
+        self.balance -= amount
+        self.balance_at = self.clock.now()
+        self.ledger.append(Charge(self.balance_at, action, instance_id, amount, self.balance))
+
+    def _in_use(self, name: str) -> bool:
+        instance = self._names.get(name)
+        return instance is not None and instance.status(self.clock.now()) != _GONE
+
+    def _new_instance(
+        self,
+        instance_id: str,
+        name: str,
+        template: Template,
+        instance_type: InstanceType,
+        lease: Lease,
+        key_pair: KeyPair | None,
+    ) -> Instance:
+        now = self.clock.now()
+        self._serial += 1
+        instance = Instance(
+            instance_id=instance_id,
+            name=name,
+            type=instance_type,
+            template=template,
+            key_pair=key_pair,
+            public_ip=str(_PUBLIC_NETWORK[self._serial % _PUBLIC_NETWORK.num_addresses]),
+            private_ip=str(_PRIVATE_NETWORK[self._serial % _PRIVATE_NETWORK.num_addresses]),
+            serial=self._serial,
+            created_at=now,
+            started_at=now,
+            expire_at=lease.end(now),
+            volume_ids=(self._new_id(), self._new_id()),
+            password=self._new_password(),
+            password_at=now,
+        )
+        if gone := self._names.get(name):
+            self._forget(gone)
+        self._instances[instance_id] = self._names[name] = instance
+        return instance
+
+    def _forget(self, instance: Instance) -> None:
+        del self._instances[instance.instance_id]
+        del self._names[instance.name]
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+
+    def _new_password(self) -> str:
+        return "".join(self._random.choices(_LETTERS, k=12))
+
+
+def _fingerprint(public_key: str) -> str:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+    try:
+        load_ssh_public_key(public_key.strip().encode())
+        blob = base64.b64decode(public_key.split()[1], validate=True)
+    except (ValueError, IndexError, UnsupportedAlgorithm):
+        raise RefusedError(
+            Refusal.UNUSABLE, "PublicKeyMaterial: it is no public key in OpenSSH's form"
+        ) from None
+    return hashlib.md5(blob, usedforsecurity=False).digest().hex(":")
+
+
+def _encrypt(password: str, key_pair: KeyPair) -> str:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+    key = load_ssh_public_key(key_pair.public_key.strip().encode())
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise RefusedError(
+            Refusal.CONFLICT,
+            f"InstanceId: its key pair {key_pair.name!r} is no RSA key, so that its password"
+            " cannot be encrypted",
+        )
+    oaep = padding.OAEP(
+        mgf=padding.MGF1(hashes.SHA1()),  # noqa: S303 - the service chose it
+        algorithm=hashes.SHA1(),  # noqa: S303
+        label=None,
+    )
+    return base64.b64encode(key.encrypt(password.encode(), oaep)).decode()

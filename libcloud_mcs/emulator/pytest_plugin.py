@@ -1,0 +1,20 @@
+"""The pytest fixtures that come with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from libcloud_mcs.emulator.server import Emulator
+
+
+@pytest.fixture
+def mcs_emulator() -> Iterator[Emulator]:
+    """A fresh emulated cloud, for this test alone."""
+    from libcloud_mcs.emulator.server import Emulator
+
+    with Emulator() as emulator:
+        yield emulator
