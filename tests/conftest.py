@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.emulator.cloud import Timing
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+#: Everything is done at once.
+AT_ONCE = Timing(*[0.0] * 7)
+
+
+@pytest.fixture
+def example():
+    """Gives an example answer of the specification, as bytes."""
+
+    def read(action, answer_format):
+        return (FIXTURES / f"{action}.{answer_format}").read_bytes()
+
+    return read
+
+
+@pytest.fixture
+def cloud():
+    """An emulated cloud in which nothing takes time."""
+    with Emulator(timing=AT_ONCE) as emulator:
+        yield emulator
+
+
+@pytest.fixture(params=["xml", "json"])
+def answer_format(request):
+    return request.param
+
+
+@pytest.fixture
+def driver(cloud, answer_format):
+    """A driver of that cloud, once for each format of answers."""
+    return cloud.driver(response_format=answer_format)
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch):
+    """No test depends on the variables of whoever runs it."""
+    for name in ("MOS_URL", "MOS_ACCESS", "MOS_SECRET", "MOS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
