@@ -44,5 +44,12 @@ def _no_environment(monkeypatch):
     """No test depends on the variables of whoever runs it."""
     for name in ("MOS_URL", "MOS_ACCESS", "MOS_SECRET", "MOS_REGION"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ):
         monkeypatch.delenv(name, raising=False)

@@ -23,7 +23,9 @@ def ask(requests_mock, example, answer_format):
         for action in actions:
             requests_mock.post(
                 URL,
-                additional_matcher=lambda request, action=action: f"Action={action}&" in request.text,
+                additional_matcher=lambda request, action=action: (
+                    f"Action={action}&" in request.text
+                ),
                 content=example(action, answer_format),
                 headers={"Content-Type": f"application/{answer_format}"},
             )

@@ -30,7 +30,14 @@ from libcloud_mcs.emulator.wire import (
 
 try:
     from tornado.httpserver import HTTPServer
-    from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPServerRequest, ResponseStartLine
+    from tornado.httputil import (
+        HTTPConnection,
+        HTTPHeaders,
+        HTTPMessageDelegate,
+        HTTPServerConnectionDelegate,
+        RequestStartLine,
+        ResponseStartLine,
+    )
     from tornado.netutil import bind_sockets
 except ImportError:
     raise ImportError(
@@ -160,7 +167,7 @@ class Emulator:
 
         :param stop: Tells it.
         """
-        server = HTTPServer(self._respond, max_body_size=_MAX_BODY)
+        server = HTTPServer(_Service(self.handle), max_body_size=_MAX_BODY)
         server.add_sockets(self._sockets)
         try:
             await stop.wait()
@@ -212,26 +219,52 @@ class Emulator:
     def _secret_of(self, access_key: str) -> str | None:
         return self.secret if access_key == self.access_key else None
 
-    def _respond(self, request: HTTPServerRequest) -> None:
-        answer = self.handle(
+
+class _Service(HTTPServerConnectionDelegate):
+    """Tornado's view of the emulator: a message for each request."""
+
+    def __init__(self, handle: Callable[[Request], Answer]) -> None:
+        self._handle = handle
+
+    def start_request(
+        self, server_conn: object, request_conn: HTTPConnection
+    ) -> HTTPMessageDelegate:
+        return _Message(self._handle, request_conn)
+
+
+class _Message(HTTPMessageDelegate):
+    """One request while it comes in. Its body is left alone: reading forms is the wire's."""
+
+    def __init__(self, handle: Callable[[Request], Answer], connection: HTTPConnection) -> None:
+        self._handle = handle
+        self._connection = connection
+        self._body = bytearray()
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> None:
+        self._start = cast("RequestStartLine", start_line)
+        self._headers = headers
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    def finish(self) -> None:
+        answer = self._handle(
             Request(
-                method=request.method or "",
-                target=request.uri or "",
-                host=request.headers.get("Host", ""),
-                content_type=request.headers.get("Content-Type", ""),
-                body=request.body,
+                method=self._start.method,
+                target=self._start.path,
+                host=self._headers.get("Host", ""),
+                content_type=self._headers.get("Content-Type", ""),
+                body=bytes(self._body),
             )
         )
-        connection = cast("HTTPConnection", request.connection)
         headers = HTTPHeaders(
             {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
         )
-        connection.write_headers(
-            ResponseStartLine("HTTP/1.1", answer.status, responses[answer.status]),
-            headers,
-            answer.body,
-        )
-        connection.finish()
+        line = ResponseStartLine("HTTP/1.1", answer.status, responses[answer.status])
+        self._connection.write_headers(line, headers, answer.body)
+        self._connection.finish()
 
 
 def _money(amount: Decimal | float | str) -> Decimal:
