@@ -38,7 +38,6 @@ try:
         RequestStartLine,
         ResponseStartLine,
     )
-    from tornado.netutil import bind_sockets
 except ImportError:
     raise ImportError(
         "the emulator needs the package 'tornado': pip install 'libcloud-mcs[emulator]'"
@@ -97,12 +96,12 @@ class Emulator:
         self._lock = threading.Lock()
         self._host = host
         self._port = port
-        self._sockets: list[socket.socket] = []
+        self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
-        where = self.url if self._sockets else "not started"
+        where = self.url if self._socket else "not started"
         return f"<Emulator {where} access_key={self.access_key!r}>"
 
     @property
@@ -114,9 +113,9 @@ class Emulator:
     @property
     def port(self) -> int:
         """The port that the endpoint is bound to."""
-        if not self._sockets:
+        if self._socket is None:
             raise RuntimeError("the emulator is not started")
-        port: int = self._sockets[0].getsockname()[1]
+        port: int = self._socket.getsockname()[1]
         return port
 
     def driver(self, **kwargs: Any) -> MCSNodeDriver:
@@ -154,12 +153,16 @@ class Emulator:
 
         :raises OSError: The port is taken, or the address is not of this machine.
         """
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
-            self._sockets = bind_sockets(self._port, self._host)
+            bound = socket.create_server((self._host, self._port), family=family, backlog=128)
         except OSError as error:
+            reason = str(error.strerror).partition(" (")[0]  # the address is named already
             raise OSError(
-                error.errno, f"cannot listen on {self._host} port {self._port}: {error.strerror}"
+                error.errno, f"cannot listen on {self._host} port {self._port}: {reason}"
             ) from None
+        bound.setblocking(False)
+        self._socket = bound
 
     async def serve(self, stop: asyncio.Event) -> None:
         """
@@ -168,13 +171,13 @@ class Emulator:
         :param stop: Tells it.
         """
         server = HTTPServer(_Service(self.handle), max_body_size=_MAX_BODY)
-        server.add_sockets(self._sockets)
+        server.add_socket(cast("socket.socket", self._socket))
         try:
             await stop.wait()
         finally:
             server.stop()
             await server.close_all_connections()
-            self._sockets = []
+            self._socket = None
 
     def start(self) -> None:
         """Serve from a thread, from now on until :meth:`stop`."""

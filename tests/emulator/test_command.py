@@ -1,0 +1,96 @@
+"""``python -m libcloud_mcs.emulator``"""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from plain_client import Client
+
+
+@pytest.fixture
+def start():
+    """Starts the command; gives the process and the lines up to its settings."""
+    processes = []
+
+    def run(*arguments, **environment):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "libcloud_mcs.emulator", "--port", "0", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def settings(process, lines=3):
+    return dict(
+        process.stdout.readline().strip().removeprefix("export ").split("=", 1)
+        for _ in range(lines)
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_and_stops_cleanly(start, number):
+    process = start()
+    first = process.stdout.readline()
+    assert first.startswith("MCS endpoint: http://127.0.0.1:")
+    found = settings(process)
+    assert first.strip() == f"MCS endpoint: {found['MOS_URL']}"
+    assert found["MOS_URL"].endswith("/mcs/v1")
+    client = Client(found["MOS_URL"], found["MOS_ACCESS"], found["MOS_SECRET"])
+    assert client.tree("GetBalance")["balance"] == "1000.00"
+    process.send_signal(number)
+    assert process.wait(10) == 0
+    assert process.stderr.read() == ""
+
+
+def test_its_options(start):
+    process = start(
+        *("--access-key", "me", "--secret", "mine", "--balance", "5.5", "--instances", "3"),
+        *("--boot-seconds", "0", "--seed", "7"),
+    )
+    process.stdout.readline()
+    found = settings(process, 2)
+    client = Client(found["MOS_URL"], "me", "mine", answer_format="json")
+    assert client.tree("GetBalance")["balance"] == 5.5
+    assert client.tree("DescribeInstances")["InstanceSet"]["Total"] == 3
+    image = client.tree("DescribeTemplates")["TemplateSet"]["Template"][0]["templateId"]
+    made = client.tree("CreateInstance", ImageId=image, InstanceType="small", Duration="1H")
+    assert made["Instance"]["status"] == "running"
+    process.terminate()
+    assert "mine" not in process.stdout.read()
+
+
+def test_the_account_can_come_from_the_environment(start):
+    process = start(MOS_ACCESS="me", MOS_SECRET="mine")
+    process.stdout.readline()
+    found = settings(process, 2)
+    assert found["MOS_ACCESS"] == "me"
+    Client(found["MOS_URL"], "me", "mine").tree("GetBalance")
+
+
+def test_what_it_cannot_do_it_says(start, cloud):
+    process = start("--port", str(cloud.port))
+    assert process.wait(10) == 1
+    assert f"cannot listen on 127.0.0.1 port {cloud.port}" in process.stderr.read()
+    process = start("--balance", "much")
+    assert process.wait(10) == 1
+    assert "balance" in process.stderr.read()
+    process = start("--such-option")
+    assert process.wait(10) == 2
+
+
+def test_it_warns_when_others_can_reach_it(start):
+    process = start("--host", "0.0.0.0")
+    assert process.stdout.readline().startswith("MCS endpoint: http://0.0.0.0:")
+    process.terminate()
+    assert "warning: listening on 0.0.0.0" in process.stderr.read()

@@ -1,0 +1,595 @@
+"""What the emulated cloud does: states, money, keys, and what it refuses."""
+
+import base64
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from plain_client import Client
+
+from libcloud_mcs.emulator import Clock, Emulator
+from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES
+
+TURNKEY, CIRROS = TEMPLATES[0].template_id, TEMPLATES[1].template_id
+START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+def public_text(key):
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        .decode()
+    )
+
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+
+
+@pytest.fixture
+def held():
+    """A cloud whose clock is held, and in which things take their time."""
+    clock = Clock()
+    clock.freeze()
+    clock.set(START)
+    with Emulator(clock=clock) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def ask(held):
+    return Client(held.url, held.access_key, held.secret, answer_format="json")
+
+
+def create(ask, name="system", **params):
+    params = {"ImageId": TURNKEY, "InstanceType": "small", "InstanceName": name} | params
+    return ask.tree("CreateInstance", **params)["Instance"]
+
+
+def status(ask, name="system"):
+    return ask.tree("DescribeInstanceStatus", InstanceId=name)["InstanceStatus"]["status"]
+
+
+def names(ask, **params):
+    rows = ask.tree("DescribeInstances", **params)["InstanceSet"]["Instance"]
+    return [row["instanceName"] for row in rows]
+
+
+def walk(ask, clock, *, seconds, steps, name="system"):
+    """Let time pass step by step, and give the words that are seen."""
+    seen = [status(ask, name)]
+    for _ in range(steps):
+        clock.advance(timedelta(seconds=seconds / steps))
+        seen.append(status(ask, name))
+    return list(dict.fromkeys(seen))
+
+
+def running(ask, clock, name="system", **params):
+    instance = create(ask, name, **params)
+    clock.advance(timedelta(seconds=1))
+    assert status(ask, name) == "running"
+    return instance
+
+
+# States
+
+
+def test_a_new_instance_comes_up_within_a_second(held, ask):
+    assert create(ask)["status"] == "disk"
+    assert walk(ask, held.clock, seconds=0.8, steps=16) == [
+        "disk",
+        "start_deploy",
+        "deploying",
+        "start_start",
+        "running",
+    ]
+
+
+def test_nothing_advances_because_it_is_looked_at(held, ask):
+    create(ask)
+    assert {status(ask) for _ in range(20)} == {"disk"}
+
+
+def test_stop_and_start(held, ask):
+    running(ask, held.clock)
+    ask.tree("StopInstance", InstanceId="system")
+    assert walk(ask, held.clock, seconds=1, steps=10) == ["stopping", "ready"]
+    ask.tree("StartInstance", InstanceId="system")
+    assert walk(ask, held.clock, seconds=1, steps=10) == ["start_start", "running"]
+
+
+@pytest.mark.parametrize(
+    ("force", "then"), [("True", "ready"), ("true", "ready"), ("False", "stopping")]
+)
+def test_a_forced_stop_is_at_once(held, ask, force, then):
+    running(ask, held.clock)
+    ask.tree("StopInstance", InstanceId="system", Force=force)
+    assert status(ask) == then
+
+
+def test_reboot(held, ask):
+    running(ask, held.clock)
+    ask.tree("RebootInstance", InstanceId="system")
+    assert walk(ask, held.clock, seconds=1, steps=10) == ["stopping", "start_start", "running"]
+
+
+@pytest.mark.parametrize("state", ["running", "ready"])
+@pytest.mark.parametrize(
+    ("action", "params", "word"),
+    [
+        ("RebuildInstanceRootImage", {}, "rebuild_root"),
+        ("ChangeInstanceType", {"InstanceType": "medium"}, "change_flavor"),
+    ],
+)
+def test_rebuild_and_change_of_type_end_in_the_state_they_began_in(
+    held, ask, state, action, params, word
+):
+    running(ask, held.clock)
+    if state == "ready":
+        ask.tree("StopInstance", InstanceId="system", Force="True")
+    ask.tree(action, InstanceId="system", **params)
+    assert walk(ask, held.clock, seconds=1, steps=10) == [word, state]
+
+
+def test_terminate_goes_after_a_moment_and_frees_the_name(held, ask):
+    running(ask, held.clock)
+    ask.tree("TerminateInstance", InstanceId="system")
+    assert status(ask) == "deleting"
+    ask.tree("TerminateInstance", InstanceId="system")
+    held.clock.advance(timedelta(seconds=1))
+    assert ask.refused("DescribeInstanceStatus", InstanceId="system")[0] == 404
+    assert names(ask) == []
+    create(ask)
+    assert names(ask) == ["system"]
+
+
+@pytest.mark.parametrize(
+    ("action", "allowed"),
+    [
+        ("StartInstance", ["ready"]),
+        ("StopInstance", ["running"]),
+        ("RebootInstance", ["running"]),
+        ("RebuildInstanceRootImage", ["running", "ready"]),
+        ("ChangeInstanceType", ["running", "ready"]),
+        ("RenewInstance", ["running", "ready", "disk", "stopping"]),
+    ],
+)
+def test_what_can_be_done_in_which_state(held, ask, action, allowed):
+    params = {"InstanceType": "medium"} if action == "ChangeInstanceType" else {}
+    for number, state in enumerate(["disk", "running", "stopping", "ready", "deleting"]):
+        name = f"vm{number}"
+        create(ask, name)
+        if state != "disk":
+            held.clock.advance(timedelta(seconds=1))
+        if state in ("stopping", "ready"):
+            ask.tree("StopInstance", InstanceId=name, Force=str(state == "ready"))
+        if state == "deleting":
+            ask.tree("TerminateInstance", InstanceId=name)
+        assert status(ask, name) == state
+        response = ask(action, InstanceId=name, **params)
+        assert response.status_code == (200 if state in allowed else 409), state
+
+
+# Leases and money
+
+
+def lease(ask):
+    tree = ask.tree("GetInstanceContractInfo", InstanceId="system")
+    return tree["startedAt"], tree["expireAt"], tree["extendTo"]
+
+
+def balance(ask):
+    return Decimal(str(ask.tree("GetBalance")["balance"]))
+
+
+@pytest.mark.parametrize(
+    ("duration", "price", "expire_at"),
+    [
+        ("1H", "0.12", "2026-01-31T13:00:00Z"),
+        ("72h", "8.64", "2026-02-03T12:00:00Z"),
+        ("1M", "59.00", "2026-02-28T12:00:00Z"),
+        ("2m", "118.00", "2026-03-31T12:00:00Z"),
+        (None, "59.00", "2026-02-28T12:00:00Z"),
+    ],
+)
+def test_creating_charges_the_account(held, ask, duration, price, expire_at):
+    held.clock.advance(timedelta(seconds=30))
+    held.clock.set(START)
+    instance = create(ask, **({"Duration": duration} if duration else {}))
+    assert lease(ask)[:2] == ("2026-01-31T12:00:00Z", expire_at)
+    assert balance(ask) == 1000 - Decimal(price)
+    (charge,) = held.cloud.ledger
+    assert (charge.action, charge.instance_id) == ("CreateInstance", instance["instanceId"])
+    assert (charge.at, charge.amount) == (START, Decimal(price))
+    assert charge.balance == 1000 - Decimal(price)
+    assert ask.tree("GetBalance")["timestamp"] == "2026-01-31T12:00:00Z"
+
+
+def test_renewing_makes_the_lease_longer_and_charges(held, ask):
+    running(ask, held.clock, Duration="1H")
+    ask.tree("RenewInstance", InstanceId="system", Duration="2H")
+    assert lease(ask) == ("2026-01-31T12:00:00Z", "2026-01-31T15:00:00Z", "2026-02-01T15:00:00Z")
+    assert balance(ask) == Decimal("1000") - 3 * Decimal("0.12")
+
+
+def test_a_change_of_type_begins_a_new_lease_and_charges(held, ask):
+    running(ask, held.clock, Duration="1M")
+    ask.tree("ChangeInstanceType", InstanceId="system", InstanceType="medium", Duration="10H")
+    assert lease(ask)[:2] == ("2026-01-31T12:00:01Z", "2026-01-31T22:00:01Z")
+    assert balance(ask) == Decimal("1000") - Decimal("59.00") - Decimal("3.50")
+    (row,) = ask.tree("DescribeInstances")["InstanceSet"]["Instance"]
+    assert (row["instanceType"], row["cpu"], row["memory"]) == ("medium", 2, 4096)
+    volumes = ask.tree("DescribeInstanceVolumes", InstanceId="system")["InstanceVolumeSet"]
+    assert sum(volume["volumeSize"] for volume in volumes["InstanceVolume"]) == row["volume"]
+
+
+@pytest.mark.parametrize(
+    ("action", "params"),
+    [
+        ("CreateInstance", {"ImageId": TURNKEY, "InstanceType": "xlarge", "InstanceName": "b"}),
+        ("RenewInstance", {"InstanceId": "system", "Duration": "120M"}),
+        ("ChangeInstanceType", {"InstanceId": "system", "InstanceType": "xlarge"}),
+    ],
+)
+def test_without_the_money_nothing_is_done(action, params):
+    with Emulator(balance="60") as cloud:
+        ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+        create(ask)
+        cloud.clock.advance(timedelta(seconds=1))
+        before = (ask.tree("DescribeInstances"), lease(ask), balance(ask))
+        assert ask.refused(action, **params) == (406, "No enough balance")
+        assert (ask.tree("DescribeInstances"), lease(ask), balance(ask)) == before
+        assert len(cloud.cloud.ledger) == 1
+
+
+def test_a_lease_that_ends_stops_the_instance_and_a_day_later_it_is_gone(held, ask):
+    running(ask, held.clock, Duration="2H")
+    held.clock.set(START + timedelta(hours=2) - timedelta(seconds=1))
+    assert status(ask) == "running"
+    held.clock.set(START + timedelta(hours=2))
+    assert status(ask) == "ready"
+    code, message = ask.refused("StartInstance", InstanceId="system")
+    assert (code, "renew" in message) == (409, True)
+    held.clock.set(START + timedelta(hours=26) - timedelta(seconds=1))
+    assert names(ask) == ["system"]
+    held.clock.set(START + timedelta(hours=26))
+    assert names(ask) == []
+    assert ask.refused("RenewInstance", InstanceId="system")[0] == 404
+
+
+def test_an_ended_lease_can_be_renewed_and_the_instance_stays_stopped(held, ask):
+    running(ask, held.clock, Duration="1H")
+    held.clock.set(START + timedelta(hours=3))
+    ask.tree("RenewInstance", InstanceId="system", Duration="2H")
+    assert lease(ask)[1] == "2026-01-31T17:00:00Z"
+    assert status(ask) == "ready"
+    ask.tree("StartInstance", InstanceId="system")
+    held.clock.advance(timedelta(seconds=1))
+    assert status(ask) == "running"
+
+
+# Names and arguments
+
+
+def test_an_id_or_a_name_is_taken_everywhere(held, ask):
+    instance_id = running(ask, held.clock)["instanceId"]
+    for action in (
+        "DescribeInstanceStatus",
+        "DescribeInstanceVolumes",
+        "DescribeInstanceNetworkInterfaces",
+        "GetPasswordData",
+        "GetInstanceContractInfo",
+        "GetInstanceMetadata",
+    ):
+        assert ask.tree(action, InstanceId=instance_id) == ask.tree(action, InstanceId="system")
+        assert ask.refused(action, InstanceId="other")[0] == 404
+        assert ask.refused(action)[0] == 400
+    for name in (TYPES[2].type_id, TYPES[2].name):
+        create(ask, f"of {name}", InstanceType=name)
+    assert len({row["instanceType"] for row in rows(ask)}) == 2
+
+
+def rows(ask, **params):
+    return ask.tree("DescribeInstances", **params)["InstanceSet"]["Instance"]
+
+
+@pytest.mark.parametrize(
+    ("params", "code", "words"),
+    [
+        ({"ImageId": "none"}, 404, ["ImageId", "'none'"]),
+        ({"ImageId": TEMPLATES[0].name}, 404, ["ImageId"]),
+        ({"ImageId": TEMPLATES[3].template_id}, 409, ["ImageId", "saving"]),
+        ({"InstanceType": "huge"}, 404, ["InstanceType", "'huge'"]),
+        ({"InstanceType": ""}, 422, ["InstanceType"]),
+        ({"Duration": "72"}, 422, ["Duration", "'72'"]),
+        ({"Duration": "0H"}, 422, ["Duration", "'0H'"]),
+        ({"Duration": "1D"}, 422, ["Duration", "'1D'"]),
+        ({"Duration": "-1H"}, 422, ["Duration"]),
+        ({"Duration": "999999M"}, 422, ["Duration"]),
+        ({"Duration": "\u0661H"}, 422, ["Duration"]),
+        ({"InstanceName": "taken"}, 409, ["InstanceName", "'taken'"]),
+        ({"InstanceName": " "}, 422, ["InstanceName"]),
+        ({"InstanceName": "a\x01b"}, 422, ["InstanceName"]),
+        ({"InstanceName": "n" * 129}, 422, ["InstanceName"]),
+        ({"KeyName": "none"}, 404, ["KeyName", "'none'"]),
+    ],
+)
+def test_what_cannot_be_created(held, ask, params, code, words):
+    create(ask, "taken")
+    params = {"ImageId": TURNKEY, "InstanceType": "small", "InstanceName": "new"} | params
+    got, message = ask.refused("CreateInstance", **params)
+    assert got == code
+    assert all(word in message for word in words)
+    assert names(ask) == ["taken"]
+    assert len(held.cloud.ledger) == 1
+
+
+@pytest.mark.parametrize("missing", ["ImageId", "InstanceType"])
+def test_what_a_new_instance_needs(ask, missing):
+    params = {"ImageId": TURNKEY, "InstanceType": "small"}
+    del params[missing]
+    assert ask.refused("CreateInstance", **params) == (
+        400,
+        f"{missing}: this parameter is required",
+    )
+
+
+def test_an_instance_without_a_name_gets_one(ask):
+    made = [
+        ask.tree("CreateInstance", ImageId=TURNKEY, InstanceType="small")["Instance"]
+        for _ in range(2)
+    ]
+    assert len({row["instanceName"] for row in made}) == 2
+    assert all(row["instanceName"] for row in made)
+
+
+# Lists
+
+
+@pytest.fixture
+def many():
+    with Emulator(instances=7) as cloud:
+        yield Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+
+
+def test_pages(many):
+    whole = rows(many)
+    assert len(whole) == 7
+    assert {row["status"] for row in whole} == {"running"}
+    for limit, offset in [(3, 0), (3, 3), (3, 6), (3, 7), (100, 2), (0, 0), (None, 5), (2, None)]:
+        asked = {"Limit": limit, "Offset": offset}
+        asked = {name: str(value) for name, value in asked.items() if value is not None}
+        page = many.tree("DescribeInstances", **asked)["InstanceSet"]
+        expected = whole[offset or 0 :][: len(whole) if limit is None else limit]
+        assert page["Instance"] == expected
+        # "The number of instances that are in fact returned."
+        assert (page["Total"], page["Limit"], page["Offset"]) == (7, len(expected), offset or 0)
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "1.5", "", "\u0661"])
+def test_limits_that_are_no_numbers(many, value):
+    for name in ("Limit", "Offset"):
+        for action in ("DescribeInstances", "DescribeKeyPairs", "DescribeInstanceTypes"):
+            code, message = many.refused(action, **{name: value})
+            assert (code, message.startswith(f"{name}:")) == (422, True)
+
+
+def test_a_default_and_a_cap_of_the_limit():
+    with Emulator(instances=7, default_limit=2, max_limit=3) as cloud:
+        ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+        assert len(rows(ask)) == 2
+        assert len(rows(ask, Limit="1")) == 1
+        assert len(rows(ask, Limit="7")) == 3
+
+
+def test_ids_names_and_filters(many):
+    whole = rows(many)
+    ids = [row["instanceId"] for row in whole]
+    assert rows(many, InstanceId_1=ids[4], InstanceId_2=ids[1]) == [whole[1], whole[4]]
+    assert rows(many, InstanceName_1="instance-2", InstanceName_7="instance-1") == whole[:2]
+    assert rows(many, InstanceId_1=ids[4], InstanceName_1="instance-1") == [whole[0], whole[4]]
+    assert rows(many, InstanceId_1="none") == []
+    many.tree("StopInstance", InstanceId=ids[0], Force="True")
+    by_status = {"Filter_1_Name": "status", "Filter_1_Value_1": "running"}
+    by_name = {"Filter_2_Name": "name", "Filter_2_Value_1": "instance-1"}
+    by_name["Filter_2_Value_2"] = "instance-2"
+    assert rows(many, **by_status) == whole[1:]
+    assert rows(many, **by_status, **by_name) == [whole[1]]
+    assert rows(many, **by_status, Filter_1_Value_2="ready") == [
+        whole[0] | {"status": "ready"},
+        *whole[1:],
+    ]
+    assert rows(many, InstanceId_1=ids[0], **by_status) == []
+
+
+def test_filters_of_types_and_keys(many):
+    only = {"Filter_1_Name": "name", "Filter_1_Value_1": "small"}
+    types = many.tree("DescribeInstanceTypes", **only)["InstanceTypeSet"]
+    assert [row["instanceType"] for row in types["InstanceType"]] == ["small"]
+    assert types["Total"] == 1
+    for name in ("small", "other"):
+        many.tree("ImportKeyPair", KeyName=name, PublicKeyMaterial=public_text(KEY))
+    pairs = many.tree("DescribeKeyPairs", **only)["KeyPairSet"]
+    assert [row["keyName"] for row in pairs["KeyPair"]] == ["small"]
+
+
+@pytest.mark.parametrize(
+    ("action", "params", "code", "words"),
+    [
+        ("DescribeInstances", {"Filter_1_Name": "cpu", "Filter_1_Value_1": "1"}, 422, "'cpu'"),
+        ("DescribeKeyPairs", {"Filter_1_Name": "status", "Filter_1_Value_1": "1"}, 422, "'status'"),
+        ("DescribeInstanceTypes", {"Filter_1_Name": "cpu", "Filter_1_Value_1": "1"}, 422, "'cpu'"),
+        ("DescribeInstances", {"Filter_1_Name": "name"}, 400, "Filter.1.Value.1"),
+        ("DescribeInstances", {"Filter_1_Value_1": "x"}, 400, "Filter.1.Name"),
+        ("DescribeInstances", {"Filter_0_Name": "name"}, 422, "Filter.0.Name"),
+        ("DescribeInstances", {"Filter_x": "name"}, 422, "Filter.x"),
+        ("DescribeInstances", {"InstanceId_0": "a"}, 422, "InstanceId.0"),
+        ("DescribeInstances", {"InstanceId_1_2": "a"}, 422, "InstanceId.1.2"),
+        ("DescribeInstances", {"InstanceName_1": ""}, 422, "InstanceName.1"),
+        ("StopInstance", {"InstanceId": "instance-1", "Force": "maybe"}, 422, "'maybe'"),
+        ("PutInstanceMetadata", {"InstanceId": "instance-1"}, 400, "Name.1"),
+        ("PutInstanceMetadata", {"InstanceId": "instance-1", "Name_1": "a"}, 400, "Value.1"),
+        ("PutInstanceMetadata", {"InstanceId": "instance-1", "Value_2": "a"}, 400, "Name.2"),
+        (
+            "PutInstanceMetadata",
+            {"InstanceId": "instance-1", "Name_1": "no name", "Value_1": "a"},
+            422,
+            "'no name'",
+        ),
+        (
+            "PutInstanceMetadata",
+            {
+                "InstanceId": "instance-1",
+                "Name_1": "a",
+                "Value_1": "b",
+                "Name_2": "a",
+                "Value_2": "c",
+            },
+            422,
+            "Name.2",
+        ),
+        ("RebuildInstanceRootImage", {"InstanceId": "instance-1", "ImageId": "x"}, 404, "'x'"),
+        ("ChangeInstanceType", {"InstanceId": "instance-1", "InstanceType": "x"}, 404, "'x'"),
+        ("DeleteKeyPair", {"KeyName": "x"}, 404, "'x'"),
+        ("ImportKeyPair", {"KeyName": "x", "PublicKeyMaterial": "ssh-rsa x"}, 422, "PublicKeyM"),
+        ("ImportKeyPair", {"KeyName": "x"}, 400, "PublicKeyMaterial"),
+    ],
+)
+def test_parameters_that_make_no_sense(many, action, params, code, words):
+    got, message = many.refused(action, **params)
+    assert got == code
+    assert words in message
+
+
+# Metadata, keys, passwords
+
+
+def test_metadata(held, ask):
+    running(ask, held.clock)
+    ask.tree("PutInstanceMetadata", InstanceId="system", Name_1="test7d", Value_1="1")
+    ask.tree(
+        "PutInstanceMetadata",
+        InstanceId="system",
+        Name_1="名",
+        Value_1="<a & b> ",
+        Name_2="e",
+        Value_2="",
+    )
+    expected = {**TEMPLATES[0].metadata, "test7d": "1", "名": "<a & b> ", "e": ""}
+    assert ask.tree("GetInstanceMetadata", InstanceId="system")["InstanceMetadata"] == expected
+    ask.answer_format = "xml"
+    assert ask.tree("GetInstanceMetadata", InstanceId="system")["InstanceMetadata"] == expected
+
+
+def test_keys(ask):
+    first = ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(KEY) + " me\n")
+    blob = base64.b64decode(public_text(KEY).split()[1])
+    digest = hashes.Hash(hashes.MD5())
+    digest.update(blob)
+    assert first["KeyPair"]["keyFingerprint"] == digest.finalize().hex(":")
+    # A name in use with the same key is that key, with another it is refused.
+    assert ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(KEY)) == first
+    got = ask.refused("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(OTHER_KEY))
+    assert got[0] == 409
+    second = ask.tree("ImportKeyPair", KeyName="two", PublicKeyMaterial=public_text(OTHER_KEY))
+    pairs = ask.tree("DescribeKeyPairs")["KeyPairSet"]
+    assert pairs["KeyPair"] == [first["KeyPair"], second["KeyPair"]]
+    ask.tree("DeleteKeyPair", KeyName="one")
+    ask.tree("DeleteKeyPair", KeyName=second["KeyPair"]["keyId"])
+    assert ask.tree("DescribeKeyPairs")["KeyPairSet"]["KeyPair"] == []
+
+
+def test_a_plain_password(held, ask):
+    create(ask, ImageId=CIRROS)
+    code, message = ask.refused("GetPasswordData", InstanceId="system")
+    assert (code, "no password yet" in message) == (409, True)
+    held.clock.advance(timedelta(seconds=1))
+    data = ask.tree("GetPasswordData", InstanceId="system")
+    assert set(data) == {"timestamp", "account", "passwordData"}
+    assert data["account"] == "cirros"
+    assert len(data["passwordData"]) == 12
+    # A new system disk has a new password.
+    ask.tree("RebuildInstanceRootImage", InstanceId="system", ImageId=TURNKEY)
+    assert ask.refused("GetPasswordData", InstanceId="system")[0] == 409
+    held.clock.advance(timedelta(seconds=1))
+    again = ask.tree("GetPasswordData", InstanceId="system")
+    assert again["passwordData"] != data["passwordData"]
+    assert again["account"] == "root"
+
+
+def test_a_password_encrypted_with_the_key_pair(held, ask):
+    pair = ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(KEY))["KeyPair"]
+    running(ask, held.clock, KeyName="one")
+    ask.tree("DeleteKeyPair", KeyName="one")
+    data = ask.tree("GetPasswordData", InstanceId="system")
+    assert (data["keypairId"], data["keypairName"]) == (pair["keyId"], "one")
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
+    assert len(KEY.decrypt(base64.b64decode(data["passwordData"]), oaep)) == 12
+
+
+@pytest.mark.parametrize(
+    "key", [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())]
+)
+def test_keys_that_cannot_encrypt_are_registered_all_the_same(held, ask, key):
+    ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(key))
+    running(ask, held.clock, KeyName="one")
+    code, message = ask.refused("GetPasswordData", InstanceId="system")
+    assert (code, "no RSA key" in message) == (409, True)
+
+
+# The emulator in a program
+
+
+def test_a_seed_makes_everything_the_same():
+    def life(seed):
+        with Emulator(seed=seed) as cloud:
+            ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+            created = ask.tree("CreateInstance", ImageId=TURNKEY, InstanceType="small")
+            cloud.clock.advance(timedelta(seconds=1))
+            name = created["Instance"]["instanceId"]
+            return created, ask.tree("GetPasswordData", InstanceId=name)["passwordData"]
+
+    assert life(1) == life(1)
+    assert life(1) != life(2)
+    assert life(None) != life(None)
+
+
+def test_clouds_know_nothing_of_each_other():
+    with Emulator() as one, Emulator() as other:
+        create(Client(one.url, one.access_key, one.secret, answer_format="json"))
+        ask = Client(other.url, other.access_key, other.secret, answer_format="json")
+        assert names(ask) == []
+        assert ask.tree("GetBalance")["balance"] == 1000
+        stranger = Client(other.url, one.access_key, one.secret)
+        assert stranger.refused("GetBalance")[0] == 401
+
+
+def test_a_busy_port_and_a_bad_balance_are_clear_errors(cloud):
+    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {cloud.port}"):
+        Emulator(port=cloud.port).start()
+    with pytest.raises(ValueError, match="balance"):
+        Emulator(balance=-1)
+    with pytest.raises(ValueError, match="balance"):
+        Emulator(balance="much")
+
+
+def test_its_secret_is_not_shown(cloud):
+    assert cloud.access_key in repr(cloud)
+    assert cloud.secret not in repr(cloud)
+
+
+def test_it_can_be_started_again():
+    emulator = Emulator()
+    for _ in range(3):
+        with emulator:
+            Client(emulator.url, emulator.access_key, emulator.secret).tree("GetBalance")
+        emulator.stop()
+    with pytest.raises(RuntimeError):
+        _ = emulator.url
+
+
+def test_the_fixture_gives_each_test_its_own(mcs_emulator):
+    mcs_emulator.driver().create_node("a", "small", TURNKEY)
+    assert len(mcs_emulator.cloud.ledger) == 1
