@@ -33,6 +33,7 @@ __all__ = [
     "metadata",
     "numbered",
     "reference",
+    "row_id",
     "text",
     "time",
     "to_balance",
@@ -246,7 +247,7 @@ def _to_node(row: Row, driver: NodeDriver, sizes: dict[tuple[Any, ...], NodeSize
         if address not in bound:
             (private if _is_private(address) else public).append(address)
     return Node(
-        id=_id(row, "instanceId"),
+        id=row_id(row, "instanceId"),
         name=_text(row, "instanceName"),
         state=to_state(row.get("status")),
         public_ips=public,
@@ -296,7 +297,7 @@ def to_size(row: Row, driver: NodeDriver) -> NodeSize:
     extra = _with_numbers(row, "cpu", "memory", "volume", "internalBandwidth", "externalBandwidth")
     volume = integer(extra.get("volume"))
     return NodeSize(
-        id=_id(row, "instanceTypeId", "instanceType"),
+        id=row_id(row, "instanceTypeId", "instanceType"),
         name=_text(row, "instanceType"),
         ram=cast("int", integer(extra.get("memory"))),
         disk=cast("int", None if volume is None else volume // 1024),
@@ -310,7 +311,7 @@ def to_size(row: Row, driver: NodeDriver) -> NodeSize:
 def to_image(row: Row, driver: NodeDriver) -> NodeImage:
     """Make the image of a ``Template`` element."""
     return NodeImage(
-        id=_id(row, "templateId"),
+        id=row_id(row, "templateId"),
         name=_text(row, "templateName"),
         driver=driver,
         extra=_with_numbers(row, "size"),
@@ -320,7 +321,7 @@ def to_image(row: Row, driver: NodeDriver) -> NodeImage:
 def to_key_pair(row: Row, driver: NodeDriver) -> KeyPair:
     """Make the key pair of a ``KeyPair`` element. The API does not give the public key back."""
     return KeyPair(
-        name=_id(row, "keyName"),
+        name=row_id(row, "keyName"),
         public_key="",
         fingerprint=_text(row, "keyFingerprint"),
         driver=driver,
@@ -336,7 +337,7 @@ def to_volume(row: Row, driver: NodeDriver) -> StorageVolume:
     """
     extra = _with_numbers(row, "volumeSize", "index")
     return StorageVolume(
-        id=_id(row, "volumeId"),
+        id=row_id(row, "volumeId"),
         name=_text(row, "volumeName"),
         size=cast("int", integer(extra.get("volumeSize"))),
         driver=driver,
@@ -387,7 +388,12 @@ def to_metadata(answer: Row) -> dict[str, str]:
     return {name: _text(answer, name) for name in answer}
 
 
-def _id(row: Row, *fields: str) -> str:
+def row_id(row: Row, *fields: str) -> str:
+    """
+    Give the first of the fields that is there: what makes a row that row.
+
+    :raises MalformedAnswerError: None is.
+    """
     for field in fields:
         if value := _text(row, field):
             return value

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -220,7 +221,8 @@ class MCSNodeDriver(NodeDriver):
         """
         self._check_location(location)
         rows = self._list("DescribeInstanceTypes", "instanceTypeId", ex_filters=ex_filters)
-        return [convert.to_size(row, self) for row in rows]
+        with self._reading("DescribeInstanceTypes"):
+            return [convert.to_size(row, self) for row in rows]
 
     def list_locations(self) -> list[NodeLocation]:
         """List the one location there is: the endpoint's region. Nothing is sent."""
@@ -243,7 +245,8 @@ class MCSNodeDriver(NodeDriver):
         :return: Key pairs; ``extra["keyId"]`` is the ID. The API gives no public key back.
         """
         rows = self._list("DescribeKeyPairs", "keyId", ex_filters=ex_filters)
-        return [convert.to_key_pair(row, self) for row in rows]
+        with self._reading("DescribeKeyPairs"):
+            return [convert.to_key_pair(row, self) for row in rows]
 
     def get_key_pair(self, name: str) -> KeyPair:
         """
@@ -347,7 +350,7 @@ class MCSNodeDriver(NodeDriver):
         """
         if ex_node_ids is None and ex_names is None:
             rows = self._list("DescribeInstances", "instanceId", ex_filters=ex_filters)
-            return convert.to_nodes(rows, self)
+            return self._nodes(rows)
         ids = [
             convert.reference(node, Node, "ex_node_ids")
             for node in _several(ex_node_ids, "ex_node_ids")
@@ -365,7 +368,11 @@ class MCSNodeDriver(NodeDriver):
                     most=len(set(some)) if parameter == "InstanceId" else None,
                 )
                 found |= {row["instanceId"]: row for row in rows}
-        return convert.to_nodes(found.values(), self)
+        return self._nodes(found.values())
+
+    def _nodes(self, rows: Iterable[Row]) -> list[Node]:
+        with self._reading("DescribeInstances"):
+            return convert.to_nodes(rows, self)
 
     def ex_get_node(self, node_id: str | Node) -> Node:
         """
@@ -722,9 +729,9 @@ class MCSNodeDriver(NodeDriver):
         """Carry an action out and read its answer."""
         answer = self.connection.call(action, params)
         try:
-            return read(answer)
+            with self._reading(action):
+                return read(answer)
         except MalformedAnswerError as error:
-            error.action, error.driver, error.http_code = action, self, 200
             entry = ACTIONS[action]
             if entry.kind is Kind.READ:
                 raise
@@ -737,6 +744,15 @@ class MCSNodeDriver(NodeDriver):
                 http_code=200,
                 driver=self,
             ) from error
+
+    @contextmanager
+    def _reading(self, action: str) -> Iterator[None]:
+        """Tell an answer that cannot be read which action it belongs to."""
+        try:
+            yield
+        except MalformedAnswerError as error:
+            error.action, error.driver, error.http_code = action, self, 200
+            raise
 
     def _change(
         self, action: str, node: Node | str, params: Mapping[str, str] | None = None
@@ -762,15 +778,8 @@ class MCSNodeDriver(NodeDriver):
             answer = self.connection.call(action, wanted | page)
             return answer[entry.item], convert.integer(answer.get("Total"))
 
-        def row_id(row: Row) -> str:
-            name = row.get(identity)
-            if not isinstance(name, str) or not name:
-                raise MalformedAnswerError(
-                    f"{identity} is missing", action=action, http_code=200, driver=self
-                )
-            return name
-
-        return collect(fetch, row_id, most)
+        with self._reading(action):
+            return collect(fetch, lambda row: convert.row_id(row, identity), most)
 
     def _password_answer(self, node_id: str) -> Row:
         not_ready = "the node has no password yet; wait until it is running"

@@ -7,7 +7,6 @@ Making and using a private key wants the package ``cryptography`` (the extra ``c
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 from pathlib import Path
@@ -40,7 +39,7 @@ def public_key_fingerprint(public_key: str, argument: str) -> str:
         raise ValueError(wanted)
     try:
         blob = base64.b64decode(words[1], validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise ValueError(f"{wanted}; its second word is no base64") from None
     # The blob begins with the length and the text of the key's type.
     size = int.from_bytes(blob[:4], "big")
@@ -131,7 +130,7 @@ def decrypt_password(data: str, key: RSAPrivateKey) -> str:
     )
     try:
         secret = base64.b64decode(data, validate=False)
-    except binascii.Error:
+    except ValueError:
         raise wrong from None
     try:
         plain = key.decrypt(secret, oaep)

@@ -1,0 +1,443 @@
+"""Every verb over HTTP, against the emulator, in both formats of answers."""
+
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import ClassVar
+
+import libcloud.compute.base
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from libcloud.common.types import LibcloudError
+from libcloud.compute.base import NodeAuthPassword, NodeAuthSSHKey
+from libcloud.compute.types import NodeState
+
+from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.errors import (
+    InsufficientBalanceError,
+    KeyPairNotFoundError,
+    MCSError,
+    NotFoundError,
+)
+from libcloud_mcs.records import NetworkInterface
+
+IMAGE = "turnkey-core-12.0-squeeze-x86.qcow2"
+IMAGE_ID = "019c6db6-55fa-443d-ac0c-182e3379d175"
+ODD = "a b+~*/&=%中文😀<>\"'"
+
+
+def public_key():
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()
+    return key.public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    ).decode()
+
+
+@pytest.fixture(scope="module")
+def key_material():
+    return public_key()
+
+
+@pytest.fixture
+def node(driver):
+    return driver.create_node("web", "small", IMAGE, ex_duration="72H")
+
+
+# Images, sizes, locations
+
+
+def test_images(driver):
+    images = driver.list_images()
+    assert [image.extra["status"] for image in images] == ["active"] * 3 + ["saving"]
+    assert driver.get_image(IMAGE_ID).name == IMAGE
+    assert driver.get_image(IMAGE).id == IMAGE_ID
+    with pytest.raises(NotFoundError, match="'none'"):
+        driver.get_image("none")
+
+
+def test_sizes(driver):
+    sizes = driver.list_sizes()
+    assert len(sizes) == 5
+    small = sizes[1]
+    assert (small.name, small.ram, small.disk, small.bandwidth) == ("small", 1024, 30, 5)
+    assert (small.price, small.extra["cpu"], small.extra["internalBandwidth"]) == (None, 1, 200)
+    assert [size.name for size in driver.list_sizes(ex_filters={"name": ["small", "large"]})] == [
+        "small",
+        "large",
+    ]
+    assert driver.list_sizes(ex_filters={"name": "none"}) == []
+
+
+def test_the_location_is_the_endpoints_region(cloud):
+    (location,) = cloud.driver(region="Shanghai").list_locations()
+    assert (location.id, location.name, location.country) == ("Shanghai", "Shanghai", "CN")
+    (location,) = cloud.driver(region=None).list_locations()
+    assert location.id == "127.0.0.1"
+
+
+def test_a_foreign_location_is_refused_and_the_own_one_is_not(cloud, driver):
+    (here,) = driver.list_locations()
+    (there,) = cloud.driver(region="Shanghai").list_locations()
+    assert driver.list_images(here)
+    assert driver.list_sizes("Beijing")
+    driver.create_node("web", "small", IMAGE, location=here)
+    for verb in (
+        driver.list_images,
+        driver.list_sizes,
+        lambda location: driver.create_node("web", "small", IMAGE, location=location),
+    ):
+        for location in (there, "Shanghai"):
+            with pytest.raises(ValueError, match=r"location: .*'Beijing'.*'Shanghai'"):
+                verb(location)
+    assert len(cloud.cloud.ledger) == 1
+
+
+# Account and key pairs
+
+
+def test_balance(cloud, driver, node):
+    balance = driver.ex_get_balance()
+    assert balance.amount == Decimal("991.36")
+    assert isinstance(balance.amount, Decimal)
+    assert balance.updated_at == cloud.cloud.ledger[0].at.replace(microsecond=0)
+
+
+def test_an_account_that_never_had_money(answer_format):
+    with Emulator(balance=0) as cloud:
+        balance = cloud.driver(response_format=answer_format).ex_get_balance()
+    assert (balance.amount, balance.updated_at) == (0, None)
+
+
+def test_key_pairs(driver, key_material, tmp_path):
+    imported = driver.import_key_pair_from_string(ODD, key_material + "\n")
+    assert (imported.name, imported.public_key) == (ODD, key_material)
+    # A name in use with the same key is that key.
+    again = driver.import_key_pair_from_string(ODD, key_material)
+    assert again.extra == imported.extra
+    path = tmp_path / "key.pub"
+    path.write_text(key_material)
+    second = driver.import_key_pair_from_file("second", str(path))
+    assert second.fingerprint == imported.fingerprint
+    assert [pair.name for pair in driver.list_key_pairs()] == [ODD, "second"]
+    assert [pair.name for pair in driver.list_key_pairs(ex_filters={"name": "second"})] == [
+        "second"
+    ]
+    assert driver.get_key_pair(ODD).extra["keyId"] == imported.extra["keyId"]
+    assert driver.get_key_pair(imported.extra["keyId"]).name == ODD
+    with pytest.raises(KeyPairNotFoundError) as caught:
+        driver.get_key_pair("none")
+    assert caught.value.name == "none"
+    assert driver.delete_key_pair(imported) is True
+    assert driver.delete_key_pair("second") is True
+    assert driver.list_key_pairs() == []
+    with pytest.raises(NotFoundError):
+        driver.delete_key_pair("second")
+
+
+def test_a_name_in_use_with_another_key_is_refused(driver, key_material):
+    driver.import_key_pair_from_string("mine", key_material)
+    with pytest.raises(MCSError, match="'mine' is in use"):
+        driver.import_key_pair_from_string("mine", public_key())
+
+
+def test_a_key_pair_made_here(driver):
+    pair = driver.create_key_pair("my key")
+    assert "PRIVATE KEY" in pair.private_key
+    assert pair.public_key.startswith("ssh-rsa ")
+    assert driver.get_key_pair("my key").fingerprint == pair.fingerprint
+
+
+# Nodes
+
+
+def test_a_whole_life(driver):
+    node = driver.create_node(ODD, "small", IMAGE, ex_duration=timedelta(hours=72))
+    assert (node.name, node.state) == (ODD, NodeState.RUNNING)
+    assert [len(node.public_ips), len(node.private_ips)] == [1, 1]
+    assert (node.size.name, node.size.ram, node.size.extra) == ("small", 1024, {"cpu": 1})
+    assert driver.stop_node(node) is True
+    assert driver.ex_get_node_state(node) is NodeState.STOPPED
+    assert driver.start_node(node) is True
+    assert driver.stop_node(node, ex_force=True) is True
+    assert driver.start_node(ODD) is True
+    assert driver.reboot_node(node.id) is True
+    assert driver.ex_rebuild_node(node) is True
+    assert driver.ex_rebuild_node(node, IMAGE) is True
+    assert driver.ex_rebuild_node(node, driver.list_images()[1]) is True
+    assert driver.ex_change_node_size(node, driver.list_sizes()[2]) is True
+    assert driver.ex_get_node(node).size.name == "medium"
+    assert driver.ex_change_node_size(node, "large", ex_duration="2H") is True
+    assert driver.ex_get_node(node.id).size.name == "large"
+    assert driver.destroy_node(node) is True
+    assert driver.list_nodes() == []
+
+
+def test_the_nodes_own_verbs(driver, node):
+    assert node.stop_node()
+    assert node.start()
+    assert node.reboot()
+    assert node.destroy()
+
+
+def test_the_arguments_of_create_node(cloud, driver, key_material):
+    pair = driver.import_key_pair_from_string("mine", key_material)
+    image, size = driver.get_image(IMAGE), driver.list_sizes()[1]
+    made = [
+        driver.create_node("by objects", size, image, ex_keyname=pair),
+        driver.create_node("by names", size.name, image.name, ex_keyname="mine"),
+        driver.create_node("by IDs", size.id, image.id, ex_keyname=pair.extra["keyId"]),
+    ]
+    instances = [cloud.cloud.instance(node.id)[0] for node in made]
+    assert {each.type.name for each in instances} == {"small"}
+    assert {each.template.name for each in instances} == {IMAGE}
+    assert {each.key_pair.name for each in instances} == {"mine"}
+    months = {each.expire_at - each.started_at for each in instances}
+    assert all(timedelta(days=28) <= month <= timedelta(days=31) for month in months)
+
+
+def test_auth_registers_a_key_that_is_not_there_yet(cloud, driver, key_material):
+    auth = NodeAuthSSHKey(key_material)
+    first = driver.create_node("first", "small", IMAGE, auth=auth)
+    second = driver.create_node("second", "small", IMAGE, auth=auth)
+    (pair,) = driver.list_key_pairs()
+    for node in (first, second):
+        assert cloud.cloud.instance(node.id)[0].key_pair.name == pair.name
+
+
+def test_auth_uses_a_key_that_is_there(cloud, driver, key_material):
+    driver.import_key_pair_from_string("mine", key_material)
+    auth = NodeAuthSSHKey(
+        key_material.split()[0] + " " + key_material.split()[1] + " other comment"
+    )
+    node = driver.create_node("first", "small", IMAGE, auth=auth)
+    assert cloud.cloud.instance(node.id)[0].key_pair.name == "mine"
+    assert len(driver.list_key_pairs()) == 1
+
+
+def test_a_password_of_ones_own_is_refused_as_libcloud_does(cloud, driver):
+    with pytest.raises(LibcloudError, match="password"):
+        driver.create_node("a", "small", IMAGE, auth=NodeAuthPassword("secret"))
+    assert cloud.cloud.ledger == []
+
+
+def test_what_does_not_exist_is_found_out_before_money_is_spent(cloud, driver):
+    with pytest.raises(NotFoundError, match="'none'"):
+        driver.create_node("a", "small", "none")
+    with pytest.raises(KeyPairNotFoundError, match="'none'"):
+        driver.create_node("a", "small", IMAGE, ex_keyname="none")
+    with pytest.raises(NotFoundError, match="InstanceType"):
+        driver.create_node("a", "none", IMAGE)
+    assert cloud.cloud.ledger == []
+
+
+def test_without_the_money(answer_format):
+    with Emulator(balance="0.01") as cloud:
+        driver = cloud.driver(response_format=answer_format)
+        with pytest.raises(InsufficientBalanceError) as caught:
+            driver.create_node("a", "small", IMAGE)
+    error = caught.value
+    assert (error.action, error.http_code, error.code) == ("CreateInstance", 406, 406)
+    assert (error.message, error.retryable) == ("No enough balance", False)
+
+
+def test_names_are_unique(driver, node):
+    with pytest.raises(MCSError, match="'web' is in use") as caught:
+        driver.create_node("web", "small", IMAGE)
+    assert caught.value.http_code == 409
+
+
+def test_finding_nodes(driver):
+    made = [driver.create_node(name, "small", IMAGE) for name in ("a", "b", "c 中")]
+    ids = [node.id for node in made]
+
+    def found(**kwargs):
+        return [node.id for node in driver.list_nodes(**kwargs)]
+
+    assert found() == ids
+    assert found(ex_node_ids=ids[1:]) == ids[1:]
+    assert found(ex_node_ids=made[:1]) == ids[:1]
+    assert found(ex_names=["c 中", "a"]) == [ids[0], ids[2]]
+    assert found(ex_node_ids=[ids[0]], ex_names=["b", "a"]) == ids[:2]
+    assert found(ex_node_ids=[]) == []
+    assert found(ex_names=[]) == []
+    assert found(ex_node_ids=["none"]) == []
+    driver.stop_node("b")
+    assert found(ex_filters={"status": "ready"}) == [ids[1]]
+    assert found(ex_filters={"status": ["ready", "running"], "name": ["a", "b"]}) == ids[:2]
+    assert found(ex_node_ids=ids[:2], ex_filters={"status": "running"}) == ids[:1]
+    for wanted in (made[2], ids[2], "c 中"):
+        assert driver.ex_get_node(wanted).id == ids[2]
+    with pytest.raises(NotFoundError, match="'none'"):
+        driver.ex_get_node("none")
+
+
+def test_contract_and_renewal(driver, node):
+    contract = driver.ex_get_contract(node)
+    assert contract.expire_at - contract.started_at == timedelta(hours=72)
+    assert contract.extend_to - contract.expire_at == timedelta(days=1)
+    assert contract.started_at.tzinfo is timezone.utc
+    assert abs(datetime.now(timezone.utc) - contract.started_at) < timedelta(minutes=5)
+    for duration, hours in (("2H", 2), ("3h", 3), (timedelta(days=1), 24)):
+        before = driver.ex_get_contract("web").expire_at
+        assert driver.ex_renew_node(node, duration) is True
+        assert driver.ex_get_contract(node.id).expire_at - before == timedelta(hours=hours)
+    assert driver.ex_renew_node("web") is True
+    assert driver.ex_get_contract(node).expire_at - before > timedelta(days=27)
+
+
+def test_metadata(driver, node):
+    before = driver.ex_get_metadata(node)
+    assert before == {"os_name": "Linux", "os_distribution": "TurnKey", "os_version": "12.0"}
+    entries = {"test7d": "1", "名": ODD, "empty": "", "spaces": "  "}
+    assert driver.ex_set_metadata(node, entries) is True
+    assert driver.ex_get_metadata("web") == before | entries
+    with pytest.raises(MCSError, match="XML") as caught:
+        driver.ex_set_metadata(node, {"no name": "x"})
+    assert 400 <= caught.value.http_code < 500
+
+
+def test_volumes(driver, node):
+    other = driver.create_node("other", "medium", IMAGE)
+    volumes = driver.list_volumes(node)
+    assert [(volume.size, volume.extra["index"]) for volume in volumes] == [(10240, 0), (20480, 1)]
+    assert all(volume.extra["instanceId"] == node.id for volume in volumes)
+    whole = driver.list_volumes()
+    assert [volume.id for volume in whole] == [
+        *(volume.id for volume in volumes),
+        *(volume.id for volume in driver.list_volumes(other.name)),
+    ]
+
+
+def test_no_volumes_of_no_nodes(driver):
+    assert driver.list_volumes() == []
+
+
+def test_network_interfaces(driver, node):
+    public, private = driver.ex_list_network_interfaces(node)
+    assert isinstance(public, NetworkInterface)
+    assert (public.ip_address, public.bandwidth, public.index) == (node.public_ips[0], 5, 0)
+    assert (private.ip_address, private.bandwidth, private.index) == (node.private_ips[0], 200, 1)
+    assert (public.network_name, public.driver) == ("public", "virtio")
+    assert public.extra["instanceName"] == "web"
+
+
+def test_both_formats_give_equal_objects(cloud):
+    by_xml, by_json = cloud.driver(), cloud.driver(response_format="json")
+    by_xml.create_node(ODD, "small", IMAGE)
+    by_xml.create_key_pair("k")
+
+    def content(things):
+        return [
+            {name: value for name, value in vars(thing).items() if name not in ("driver", "size")}
+            for thing in things
+        ]
+
+    for verb in ("list_nodes", "list_sizes", "list_images", "list_key_pairs", "list_volumes"):
+        things = content(getattr(by_xml, verb)())
+        assert things
+        assert things == content(getattr(by_json, verb)())
+    for verb in ("ex_get_contract", "ex_get_metadata", "ex_list_network_interfaces"):
+        assert getattr(by_xml, verb)(ODD) == getattr(by_json, verb)(ODD)
+    assert by_xml.ex_get_balance() == by_json.ex_get_balance()
+    assert by_xml.ex_get_password_data(ODD) == by_json.ex_get_password_data(ODD)
+
+
+@pytest.mark.parametrize("http_method", ["GET", "POST"])
+@pytest.mark.parametrize("signature_method", ["HmacSHA256", "HmacSHA1"])
+@pytest.mark.parametrize("region", ["Beijing", "北京 +", None])
+def test_methods_hashes_and_regions(cloud, answer_format, http_method, signature_method, region):
+    driver = cloud.driver(
+        response_format=answer_format,
+        http_method=http_method,
+        signature_method=signature_method,
+        region=region,
+    )
+    node = driver.create_node(ODD, "small", IMAGE)
+    assert driver.ex_set_metadata(node, {"x": ODD})
+    assert driver.ex_get_metadata(ODD)["x"] == ODD
+    assert driver.destroy_node(ODD)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "/mcs/v1", "/mcs/v1/", "/~user", "/%7Euser", "/a b%20c".replace(" ", "")]
+)
+def test_the_path_is_signed_as_it_is_sent(cloud, path):
+    for url in (f"http://127.0.0.1:{cloud.port}{path}", f"http://LOCALHOST:{cloud.port}{path}"):
+        driver = type(cloud.driver())(cloud.access_key, cloud.secret, url=url)
+        assert driver.ex_get_balance().amount == 1000
+
+
+# Waiting and deploying
+
+
+def test_waiting_asks_for_the_waited_nodes_alone(monkeypatch):
+    with Emulator(instances=3) as cloud:
+        driver = cloud.driver()
+        asked = []
+        call = driver.connection.call
+        monkeypatch.setattr(
+            driver.connection,
+            "call",
+            lambda action, params: asked.append(params) or call(action, params),
+        )
+        node = driver.create_node("web", "small", IMAGE_ID)
+        assert node.state is NodeState.PENDING
+        asked.clear()
+        cloud.clock.advance(timedelta(seconds=1))
+        ((up, addresses),) = driver.wait_until_running([node], wait_period=0.01)
+        assert (up.id, up.state, addresses) == (node.id, NodeState.RUNNING, node.public_ips)
+        assert [params.get("InstanceId.1") for params in asked] == [node.id]
+
+
+class SSH:
+    """Stands for libcloud's SSH client: keeps what it is made with."""
+
+    made: ClassVar = []
+
+    def __init__(self, **kwargs):
+        self.made.append(kwargs)
+
+    def connect(self):
+        return True
+
+    def close(self):
+        return True
+
+
+class Deployment:
+    def run(self, node, client):
+        return node
+
+
+@pytest.fixture
+def ssh(monkeypatch):
+    monkeypatch.setattr(SSH, "made", [])
+    monkeypatch.setattr(libcloud.compute.base, "SSHClient", SSH)
+    monkeypatch.setattr("libcloud.compute.ssh.have_paramiko", True)
+    return SSH.made
+
+
+CIRROS = "cirros-0.3.0-x86_64.qcow2"
+
+
+def test_deploy_node_logs_in_with_the_generated_password_and_its_account(driver, ssh):
+    node = driver.deploy_node(Deployment(), name="web", size="small", image=CIRROS)
+    (made,) = ssh
+    password = driver.ex_get_password_data(node).password
+    assert (made["hostname"], made["username"]) == (node.public_ips[0], "cirros")
+    assert made["password"] == password
+
+
+def test_deploy_node_with_a_key(driver, ssh, key_material):
+    node = driver.deploy_node(
+        Deployment(),
+        name="web",
+        size="small",
+        image=CIRROS,
+        auth=NodeAuthSSHKey(key_material),
+        ssh_key="/no/such/key",
+        ssh_username="me",
+    )
+    (made,) = ssh
+    assert (made["username"], made["password"]) == ("me", None)
+    assert (made["key_files"], made["hostname"]) == ("/no/such/key", node.public_ips[0])
