@@ -13,6 +13,7 @@ import email.utils
 import logging
 import os
 import random
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -360,9 +361,10 @@ class MCSConnection(ConnectionUserAndKey):
         _log.debug("%s: HTTP %d, %d bytes", action.name, status, len(body))
         error: MCSError
         if 300 <= status < 400:
-            target = urlsplit(response.headers.get("Location", ""))
-            where = target._replace(query="", fragment="", netloc=target.netloc.rpartition("@")[2])
-            error = MCSError(f"redirect to {where.geturl()!r} refused: nothing was sent there")
+            # Without a query or credentials, which may be secret; it may be no URL at all.
+            where = re.split("[?#]", response.headers.get("Location", ""))[0][:200]
+            where = re.sub("//[^/]*@", "//", where)
+            error = MCSError(f"redirect to {where!r} refused: nothing was sent there")
         else:
             try:
                 answer = parse_answer(action, body)

@@ -1,0 +1,84 @@
+"""The rules of the design that nobody should break by accident."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import libcloud_mcs
+from libcloud_mcs.actions import ACTIONS, Kind
+from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.emulator.actions import HANDLERS
+
+PACKAGE = Path(libcloud_mcs.__file__).parent
+
+
+def imports(path):
+    """Give the modules of ours that a module imports, lazily or not."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "libcloud_mcs":
+            found |= {f"libcloud_mcs.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.startswith("libcloud_mcs.")} - {
+        "libcloud_mcs.__version__"
+    }
+
+
+#: What each room of the driver may know of the others.
+ROOMS = {
+    "actions": set(),
+    "signature": set(),
+    "errors": set(),
+    "records": set(),
+    "paging": set(),
+    "keys": {"errors"},
+    "response": {"actions", "errors"},
+    "connection": {"actions", "signature", "response", "errors"},
+    "convert": {"actions", "errors", "records"},
+    "driver": {"actions", "connection", "convert", "errors", "keys", "paging", "records"},
+    "__init__": {"driver"},
+}
+
+
+def test_the_rooms_are_all_there():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_knows_only_what_it_should(room):
+    known = {name.removeprefix("libcloud_mcs.") for name in imports(PACKAGE / f"{room}.py")}
+    assert known <= ROOMS[room]
+
+
+def test_the_emulator_shares_only_the_table_and_the_signature_with_the_driver():
+    shared = {"libcloud_mcs.actions", "libcloud_mcs.signature"}
+    for path in (PACKAGE / "emulator").glob("*.py"):
+        others = {name for name in imports(path) if ".emulator" not in name} - shared
+        # Emulator.driver() gives its user a driver that is connected to it.
+        assert others == ({"libcloud_mcs.driver"} if path.name == "server.py" else set()), path
+
+
+def test_the_cloud_knows_nothing_of_http():
+    known = imports(PACKAGE / "emulator" / "cloud.py")
+    assert known == {f"libcloud_mcs.emulator.{name}" for name in ("catalog", "clock", "errors")}
+
+
+def test_every_action_has_a_verb_and_a_handler():
+    assert len(ACTIONS) == 22
+    assert list(HANDLERS) == list(ACTIONS)
+    for action in ACTIONS.values():
+        verb = getattr(MCSNodeDriver, action.verb)
+        assert f"``{action.name}``" in verb.__doc__
+        assert bool(action.find_out) is (action.kind is not Kind.READ)
+        assert bool(action.item) is action.holder.endswith("Set")
+
+
+def test_what_costs_money_is_what_the_specification_says():
+    billed = {action.name for action in ACTIONS.values() if action.kind is Kind.BILLED}
+    assert billed == {"CreateInstance", "RenewInstance", "ChangeInstanceType"}
+    read = {action.name for action in ACTIONS.values() if action.kind is Kind.READ}
+    assert read == {name for name in ACTIONS if name.startswith(("Describe", "Get"))}

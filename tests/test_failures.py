@@ -1,0 +1,584 @@
+"""What the driver makes of refusals and of everything else that can go wrong on the way."""
+
+import pickle
+import socket
+import ssl
+import threading
+import time
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+import requests
+import trustme
+from libcloud.common.exceptions import RateLimitReachedError
+from libcloud.common.types import (
+    InvalidCredsError,
+    LibcloudError,
+    MalformedResponseError,
+    ProviderError,
+)
+from libcloud.compute.base import NodeImage
+from libcloud.compute.types import KeyPairDoesNotExistError
+
+from libcloud_mcs import errors
+from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.errors import (
+    InsufficientBalanceError,
+    InvalidCredentialsError,
+    KeyPairNotFoundError,
+    MalformedAnswerError,
+    MCSError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RateLimitError,
+)
+
+URL = "https://mosapi.meituan.com/mcs/v1"
+SECRET = "a-very-secret-secret"
+TRIES = 3
+
+GOOD = {
+    "read": "<GetBalanceResponse><balance>1</balance></GetBalanceResponse>",
+    "change": "<StartInstanceResponse><return>True</return></StartInstanceResponse>",
+    "billed": "<RenewInstanceResponse><return>True</return></RenewInstanceResponse>",
+}
+CALLS = {
+    "read": lambda driver: driver.ex_get_balance(),
+    "change": lambda driver: driver.start_node("web"),
+    "billed": lambda driver: driver.ex_renew_node("web", "1H"),
+}
+FIND_OUT = {
+    "change": "driver.ex_get_node_state('web')",
+    "billed": "driver.ex_get_contract('web')",
+}
+KINDS = list(CALLS)
+
+
+@pytest.fixture
+def driver():
+    return MCSNodeDriver("key", SECRET, max_tries=TRIES, retry_delay=0.001)
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch):
+    """Nobody waits; gives the waits there would have been."""
+    found = []
+    monkeypatch.setattr("libcloud_mcs.connection.time.sleep", found.append)
+    return found
+
+
+def refusal(status, message="no"):
+    error = f"<Error><message>{message}</message><code>{status}</code></Error>"
+    return f"<ErrorResponse>{error}</ErrorResponse>"
+
+
+def fails(call, driver):
+    with pytest.raises(MCSError) as caught:
+        call(driver)
+    error = caught.value
+    assert SECRET not in str(error)
+    assert error.driver is driver
+    return error
+
+
+# The classes
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("status", "ours", "libclouds"),
+    [
+        (400, MCSError, ProviderError),
+        (401, InvalidCredentialsError, InvalidCredsError),
+        (403, InvalidCredentialsError, InvalidCredsError),
+        (404, NotFoundError, ProviderError),
+        (406, InsufficientBalanceError, ProviderError),
+        (409, MCSError, LibcloudError),
+        (418, MCSError, LibcloudError),
+        (499, MCSError, LibcloudError),
+    ],
+)
+def test_a_refusal_has_its_class(requests_mock, driver, kind, status, ours, libclouds):
+    requests_mock.post(
+        URL, status_code=status, text=refusal(status, "中文 & so on".replace("&", "&amp;"))
+    )
+    error = fails(CALLS[kind], driver)
+    assert type(error) is ours
+    assert isinstance(error, libclouds)
+    assert (error.http_code, error.code, error.message) == (status, status, "中文 & so on")
+    assert (
+        error.action
+        == {"read": "GetBalance", "change": "StartInstance", "billed": "RenewInstance"}[kind]
+    )
+    assert error.retryable is False
+    assert requests_mock.call_count == 1
+
+
+def test_a_code_that_differs_from_the_status_is_kept(requests_mock, driver):
+    requests_mock.post(URL, status_code=400, text=refusal("17"))
+    error = fails(CALLS["read"], driver)
+    assert (error.http_code, error.code) == (400, 17)
+    requests_mock.post(URL, status_code=400, text=refusal("Invalid.Name"))
+    assert fails(CALLS["read"], driver).code is None
+
+
+def test_an_error_document_is_one_whatever_its_status(requests_mock, driver):
+    requests_mock.post(URL, status_code=200, text=refusal(406))
+    error = fails(CALLS["billed"], driver)
+    assert type(error) is InsufficientBalanceError
+    assert (error.http_code, error.code) == (200, 406)
+
+
+def test_an_error_in_the_format_that_was_not_asked_for(requests_mock, driver):
+    requests_mock.post(
+        URL, status_code=404, json={"ErrorResponse": {"Error": {"code": 404, "message": "m"}}}
+    )
+    assert type(fails(CALLS["read"], driver)) is NotFoundError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [400, 401, 404, 406, 413])
+def test_a_4xx_without_a_body_of_the_api(requests_mock, driver, kind, status):
+    requests_mock.post(URL, status_code=status, text="<html><h1>Blocked by proxy</h1></html>")
+    error = fails(CALLS[kind], driver)
+    assert type(error) is MCSError
+    assert (error.http_code, error.code) == (status, None)
+    assert "Blocked by proxy" in error.message
+    assert requests_mock.call_count == 1
+
+
+@pytest.mark.parametrize("body", ["", "<html>" + "x" * 10_000, "\x00\xff", GOOD["read"]])
+def test_whatever_the_body_is_the_status_is_kept_and_the_excerpt_is_short(
+    requests_mock, driver, body
+):
+    requests_mock.post(URL, status_code=400, text=body)
+    error = fails(CALLS["read"], driver)
+    assert error.http_code == 400
+    assert len(str(error)) < 400
+
+
+# What is done again
+
+
+def result(kind, driver):
+    return CALLS[kind](driver)
+
+
+@pytest.mark.parametrize("body", [refusal(429), "<html>slow down</html>"])
+@pytest.mark.parametrize(("kind", "tries"), [("read", TRIES), ("change", TRIES), ("billed", 1)])
+def test_429(requests_mock, driver, kind, tries, body):
+    requests_mock.post(URL, status_code=429, text=body)
+    error = fails(CALLS[kind], driver)
+    assert type(error) is RateLimitError
+    assert isinstance(error, RateLimitReachedError)
+    assert error.http_code == 429
+    assert requests_mock.call_count == tries
+
+
+@pytest.mark.parametrize("body", [refusal(503), "<html>busy</html>", ""])
+@pytest.mark.parametrize(
+    ("kind", "tries", "ours"),
+    [("read", TRIES, MCSError), ("change", TRIES, MCSError), ("billed", 1, OutcomeUnknownError)],
+)
+def test_503(requests_mock, driver, kind, tries, ours, body):
+    requests_mock.post(URL, status_code=503, text=body)
+    error = fails(CALLS[kind], driver)
+    assert type(error) is ours
+    assert error.http_code == 503
+    assert requests_mock.call_count == tries
+
+
+@pytest.mark.parametrize("body", [refusal(500), "<html>oops</html>", ""])
+@pytest.mark.parametrize("status", [500, 502, 504, 520])
+@pytest.mark.parametrize(
+    ("kind", "tries", "ours"),
+    [
+        ("read", TRIES, MCSError),
+        ("change", 1, OutcomeUnknownError),
+        ("billed", 1, OutcomeUnknownError),
+    ],
+)
+def test_other_5xx(requests_mock, driver, kind, tries, ours, status, body):
+    requests_mock.post(URL, status_code=status, text=body)
+    error = fails(CALLS[kind], driver)
+    assert type(error) is ours
+    assert error.http_code == status
+    assert requests_mock.call_count == tries
+
+
+@pytest.mark.parametrize("body", ["", "<html/>", "<GetBalance", GOOD["read"].replace("Get", "Put")])
+@pytest.mark.parametrize(
+    ("kind", "ours"),
+    [
+        ("read", MalformedAnswerError),
+        ("change", OutcomeUnknownError),
+        ("billed", OutcomeUnknownError),
+    ],
+)
+def test_200_that_cannot_be_read(requests_mock, driver, kind, ours, body):
+    requests_mock.post(URL, text=body)
+    error = fails(CALLS[kind], driver)
+    assert type(error) is ours
+    assert error.http_code == 200
+    assert requests_mock.call_count == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_refused_with_where_to(requests_mock, driver, kind, status):
+    where = f"https://me:{SECRET}@other.example/x?Signature=abc"
+    requests_mock.post(URL, status_code=status, headers={"Location": where})
+    error = fails(CALLS[kind], driver)
+    assert type(error) is MCSError
+    assert error.http_code == status
+    assert "https://other.example/x" in error.message
+    assert "abc" not in error.message
+    assert requests_mock.call_count == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("location", ["http://[bad", ""])
+def test_a_redirect_to_nowhere(requests_mock, driver, kind, location):
+    requests_mock.post(URL, status_code=302, headers={"Location": location})
+    assert "redirect" in fails(CALLS[kind], driver).message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_connection_is_tried_again_and_then_it_works(requests_mock, driver, kind, waits):
+    requests_mock.post(
+        URL, [{"exc": requests.exceptions.ConnectTimeout("slow")}] * 2 + [{"text": GOOD[kind]}]
+    )
+    assert result(kind, driver)
+    assert requests_mock.call_count == 3
+    assert len(waits) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_connection_at_all(kind):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    # Nobody listens there any more.
+    driver = MCSNodeDriver("key", SECRET, url=f"http://127.0.0.1:{port}/", max_tries=TRIES)
+    error = fails(CALLS[kind], driver)
+    assert type(error) is MCSError
+    assert (error.http_code, error.retryable) == (0, True)
+    assert "refused" in error.message
+    assert f"http://127.0.0.1:{port}/" in error.message
+
+
+def test_a_host_that_does_not_exist():
+    driver = MCSNodeDriver("key", SECRET, url="http://no-such-host.invalid/", max_tries=1)
+    error = fails(CALLS["billed"], driver)
+    assert type(error) is MCSError
+    assert error.http_code == 0
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        requests.exceptions.ReadTimeout("slow"),
+        requests.exceptions.ConnectionError("reset"),
+        requests.exceptions.ChunkedEncodingError("cut"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "tries", "ours"),
+    [
+        ("read", TRIES, MCSError),
+        ("change", 1, OutcomeUnknownError),
+        ("billed", 1, OutcomeUnknownError),
+    ],
+)
+def test_a_connection_lost_later(requests_mock, driver, kind, tries, ours, lost):
+    requests_mock.post(URL, exc=lost)
+    error = fails(CALLS[kind], driver)
+    assert type(error) is ours
+    assert error.http_code == 0
+    assert requests_mock.call_count == tries
+    if kind != "read":
+        assert error.find_out == FIND_OUT[kind]
+        assert FIND_OUT[kind] in str(error)
+        assert error.asked["InstanceId"] == "web"
+        assert error.retryable is False
+
+
+def test_the_call_that_finds_out_is_there_for_every_change(requests_mock, driver):
+    requests_mock.post(URL, status_code=500)
+    image = NodeImage("i", "image", driver)
+    for call in (
+        lambda: driver.create_node("it's", "small", image),
+        lambda: driver.ex_change_node_size("it's", "small"),
+        lambda: driver.stop_node("it's"),
+        lambda: driver.reboot_node("it's"),
+        lambda: driver.destroy_node("it's"),
+        lambda: driver.ex_rebuild_node("it's"),
+        lambda: driver.ex_set_metadata("it's", {"a": "b"}),
+        lambda: driver.delete_key_pair("it's"),
+    ):
+        with pytest.raises(OutcomeUnknownError) as caught:
+            call()
+        source = caught.value.find_out
+        assert "it's" in source
+        verb = source.split("(")[0].removeprefix("driver.")
+        assert callable(getattr(driver, verb))
+        compile(source, "find_out", "eval")
+
+
+def test_each_try_is_signed_anew(requests_mock, driver, monkeypatch):
+    moments = iter(datetime(2026, 1, 1, 0, 0, n, tzinfo=timezone.utc) for n in range(10))
+    monkeypatch.setattr(driver.connection, "_now", lambda: next(moments))
+    requests_mock.post(URL, [{"status_code": 503}, {"text": GOOD["read"]}])
+    driver.ex_get_balance()
+    first, second = (
+        dict(p.split("=") for p in r.text.split("&")) for r in requests_mock.request_history
+    )
+    assert first["Timestamp"] == "2026-01-01T00%3A00%3A00.000Z"
+    assert second["Timestamp"] == "2026-01-01T00%3A00%3A01.000Z"
+    assert first["Signature"] != second["Signature"]
+
+
+def test_waits_grow_and_are_random(requests_mock, waits):
+    requests_mock.post(URL, status_code=503)
+    driver = MCSNodeDriver("key", SECRET, max_tries=9, retry_delay=1, backoff=3)
+    fails(CALLS["read"], driver)
+    assert len(waits) == 8
+    longest = [min(30, 3**n) for n in range(8)]
+    assert all(0 <= wait <= most for wait, most in zip(waits, longest, strict=True))
+    assert len(set(waits)) > 1
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most"),
+    [
+        ("7", 7, 7),
+        (" 7 ", 7, 7),
+        ("0", 0, 1),
+        ("abc", 0, 1),
+        ("-5", 0, 1),
+        ("1e3", 0, 1),
+        ("", 0, 1),
+        ("soon", 0, 1),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 1),
+    ],
+)
+def test_retry_after_is_obeyed_and_a_bad_one_survived(requests_mock, waits, value, least, most):
+    requests_mock.post(
+        URL, [{"status_code": 429, "headers": {"Retry-After": value}}, {"text": GOOD["read"]}]
+    )
+    MCSNodeDriver("key", SECRET, retry_delay=1).ex_get_balance()
+    assert least <= waits[0] <= most
+
+
+def test_retry_after_as_a_date(requests_mock, waits):
+    later = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=50), usegmt=True)
+    requests_mock.post(
+        URL, [{"status_code": 429, "headers": {"Retry-After": later}}, {"text": GOOD["read"]}]
+    )
+    MCSNodeDriver("key", SECRET).ex_get_balance()
+    assert 40 < waits[0] <= 50
+
+
+def test_no_try_is_begun_after_the_deadline(requests_mock, waits):
+    requests_mock.post(URL, status_code=429, headers={"Retry-After": "60"})
+    driver = MCSNodeDriver("key", SECRET, deadline=59)
+    error = fails(CALLS["read"], driver)
+    assert type(error) is RateLimitError
+    assert error.retry_after == 60
+    assert waits == []
+    assert requests_mock.call_count == 1
+
+
+def test_libclouds_own_retry_has_no_part_in_it(requests_mock, driver, monkeypatch):
+    monkeypatch.setenv("LIBCLOUD_RETRY_FAILED_HTTP_REQUESTS", "1")
+    monkeypatch.setattr("libcloud.common.base.RETRY_FAILED_HTTP_REQUESTS", True)
+    requests_mock.post(URL, exc=requests.exceptions.ReadTimeout("slow"))
+    fails(CALLS["billed"], driver)
+    assert requests_mock.call_count == 1
+
+
+# The wire itself
+
+
+@pytest.fixture
+def server():
+    """A server that treats each connection as it is told."""
+
+    def run(treat):
+        listener = socket.create_server(("127.0.0.1", 0))
+        seen = []
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    seen.append(connection.recv(65536))
+                    treat(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        started.append((listener, thread))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/", seen
+
+    started = []
+    yield run
+    for listener, thread in started:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+def answer(body, length=None):
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {length or len(body)}\r\n\r\n"
+    return (head + body).encode()
+
+
+@pytest.mark.parametrize(
+    "treat",
+    [
+        lambda connection: None,
+        lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n"),
+        lambda connection: connection.sendall(answer("<Renew", length=1000)),
+        lambda connection: connection.sendall(b"garbage\r\n\r\n"),
+    ],
+    ids=["closed", "cut in the head", "cut in the body", "no HTTP"],
+)
+def test_a_billed_request_is_sent_once_however_the_connection_breaks(server, treat):
+    url, seen = server(treat)
+    driver = MCSNodeDriver("key", SECRET, url=url)
+    assert type(fails(CALLS["billed"], driver)) is OutcomeUnknownError
+    assert len(seen) == 1
+
+
+def test_the_timeout_of_a_try_is_honoured(server):
+    release = threading.Event()
+    url, _ = server(lambda connection: release.wait(30))
+    driver = MCSNodeDriver("key", SECRET, url=url, timeout=0.05, max_tries=1)
+    began = time.monotonic()
+    error = fails(CALLS["read"], driver)
+    assert time.monotonic() - began < 20
+    assert "timed out" in error.message
+    release.set()
+
+
+def test_a_message_of_get_quotes_no_signature(server):
+    url, seen = server(lambda connection: None)
+    driver = MCSNodeDriver("key", SECRET, url=url, http_method="GET", max_tries=1)
+    error = fails(CALLS["read"], driver)
+    assert b"Signature=" in seen[0]
+    while error is not None:
+        assert "Signature=" not in str(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+# TLS and proxies
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(server, authority):
+    """A TLS server whose certificate is for a name; gives its URL."""
+
+    def run(name):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name).configure_cert(context)
+        listener = socket.create_server(("127.0.0.1", 0))
+        started.append(listener)
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                    with context.wrap_socket(connection, server_side=True) as wrapped:
+                        wrapped.recv(65536)
+                        wrapped.sendall(answer(GOOD["billed"]))
+                except ssl.SSLError:
+                    continue
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"https://127.0.0.1:{listener.getsockname()[1]}/"
+
+    started = []
+    yield run
+    for listener in started:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused_at_once(tls, waits, monkeypatch):
+    # Not even libcloud's switch for the whole process changes that.
+    monkeypatch.setattr("libcloud.security.VERIFY_SSL_CERT", False)
+    error = fails(CALLS["billed"], MCSNodeDriver("key", SECRET, url=tls("127.0.0.1")))
+    assert type(error) is MCSError
+    assert "certificate was refused" in error.message
+    assert (error.retryable, waits) == (False, [])
+
+
+@pytest.mark.parametrize("how", ["argument", "libcloud"])
+def test_a_private_authority_can_be_given(tls, authority, tmp_path, monkeypatch, how):
+    path = str(tmp_path / "ca.pem")
+    authority.cert_pem.write_to_path(path)
+    if how == "libcloud":
+        monkeypatch.setattr("libcloud.security.CA_CERTS_PATH", path)
+    kwargs = {"ca_cert": path} if how == "argument" else {}
+    driver = MCSNodeDriver("key", SECRET, url=tls("127.0.0.1"), **kwargs)
+    assert driver.ex_renew_node("web") is True
+    wrong = MCSNodeDriver("key", SECRET, url=tls("other.example"), **kwargs)
+    assert "certificate was refused" in fails(CALLS["billed"], wrong).message
+
+
+def test_a_proxy_is_used(server):
+    url, seen = server(lambda connection: connection.sendall(answer(GOOD["read"])))
+    for proxied in (
+        MCSNodeDriver("key", SECRET, url="http://mcs.example/x", proxy_url=url.rstrip("/")),
+        MCSNodeDriver("key", SECRET, url="http://mcs.example/x"),
+    ):
+        proxied.connection.set_http_proxy(url.rstrip("/"))
+        proxied.ex_get_balance()
+        assert seen[-1].startswith(b"POST http://mcs.example/x HTTP/1.1\r\n")
+
+
+def test_a_proxy_that_makes_no_sense_is_no_lost_connection():
+    driver = MCSNodeDriver("key", SECRET, url="http://mcs.example/x", proxy_url="http://")
+    error = fails(CALLS["billed"], driver)
+    assert type(error) is MCSError
+    assert "nothing was sent" in error.message
+
+
+# The exceptions themselves
+
+
+def test_every_exception_is_an_mcs_error_and_libclouds_where_it_has_one():
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), MCSError)
+    assert issubclass(MCSError, ProviderError)
+    assert issubclass(MalformedAnswerError, MalformedResponseError)
+    assert issubclass(KeyPairNotFoundError, KeyPairDoesNotExistError)
+    assert issubclass(KeyPairNotFoundError, NotFoundError)
+
+
+def test_exceptions_can_be_pickled_and_leave_the_secret_behind(requests_mock, driver):
+    requests_mock.post(URL, status_code=429, text=refusal(429), headers={"Retry-After": "9"})
+    error = fails(CALLS["billed"], driver)
+    copied = pickle.loads(pickle.dumps(error))
+    assert SECRET.encode() not in pickle.dumps(error)
+    assert (str(copied), copied.http_code, copied.retry_after) == (str(error), 429, 9)
+    assert copied.driver is None
+    for name in errors.__all__:
+        made = getattr(errors, name)("words", action="GetBalance", http_code=400)
+        copied = pickle.loads(pickle.dumps(made))
+        assert (str(copied), repr(copied)) == ("GetBalance: words (HTTP 400)", f"<{name}: {made}>")
+
+
+def test_an_exception_without_an_action_or_a_status():
+    assert str(MCSError("words")) == "words"
+    assert str(MCSError("words", action="GetBalance")) == "GetBalance: words"

@@ -1,0 +1,192 @@
+"""Lists are whole, whatever the endpoint's paging is like and whatever comes and goes meanwhile."""
+
+import json
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from requests_mock import Mocker
+
+from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.emulator import Emulator
+
+URL = "https://mosapi.meituan.com/mcs/v1"
+
+
+class Endpoint:
+    """
+    An endpoint that one does not know.
+
+    :param count: How many rows it has.
+    :param cap: How many rows a page has at most.
+    :param total: Whether it says how many there are.
+    :param pages: Whether it knows ``Limit`` and ``Offset`` at all.
+    :param between: Called before each page but the first with the rows and the page's number.
+    """
+
+    def __init__(self, mocker, count, cap=1000, total=True, pages=True, between=None):
+        self.rows = [f"i{n}" for n in range(count)]
+        self.cap, self.total, self.pages, self.between = cap, total, pages, between
+        self.requests = []
+        mocker.post(URL, text=self.answer)
+        self.driver = MCSNodeDriver("key", "secret", response_format="json")
+
+    def answer(self, request, context):
+        form = {name: values[0] for name, values in parse_qs(request.text).items()}
+        self.requests.append(form)
+        if self.between and len(self.requests) > 1:
+            self.between(self.rows, len(self.requests) - 1)
+        ids = [value for name, value in form.items() if name.startswith("InstanceId.")]
+        rows = [row for row in self.rows if not ids or row in ids]
+        page = rows
+        if self.pages:
+            offset = int(form["Offset"])
+            page = rows[offset : offset + min(self.cap, int(form["Limit"]))]
+        tree = {"Instance": [{"instanceId": row} for row in page]}
+        if self.total:
+            tree["Total"] = len(rows)
+        return json.dumps({"DescribeInstancesResponse": {"InstanceSet": tree}})
+
+    def ids(self, **kwargs):
+        return [node.id for node in self.driver.list_nodes(**kwargs)]
+
+
+@pytest.mark.parametrize("total", [True, False])
+@pytest.mark.parametrize("cap", [1, 2, 3, 7, 10, 1000])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 9, 10, 11])
+def test_any_cap_with_and_without_a_total(requests_mock, count, cap, total):
+    endpoint = Endpoint(requests_mock, count, cap, total)
+    assert endpoint.ids() == endpoint.rows
+
+
+def test_one_request_where_one_is_enough(requests_mock):
+    for count in (0, 1, 999):
+        endpoint = Endpoint(requests_mock, count)
+        assert len(endpoint.ids()) == count
+        assert len(endpoint.requests) == 1
+
+
+def test_a_thousand_rows_are_asked_for_unless_told_otherwise(requests_mock):
+    endpoint = Endpoint(requests_mock, 25)
+    endpoint.ids()
+    assert endpoint.requests[0]["Limit"] == "1000"
+    endpoint.driver = MCSNodeDriver("key", "secret", response_format="json", page_size=10)
+    assert endpoint.ids() == endpoint.rows
+    assert [request["Limit"] for request in endpoint.requests[1:]] == ["10"] * 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("total", [True, False])
+def test_an_endpoint_that_does_not_page(requests_mock, count, total):
+    endpoint = Endpoint(requests_mock, count, total=total, pages=False)
+    assert endpoint.ids() == endpoint.rows
+    assert len(endpoint.requests) <= 3
+
+
+def test_a_total_that_lies_ends(requests_mock):
+    endpoint = Endpoint(requests_mock, 3)
+    answer = endpoint.answer
+
+    def lie(total):
+        return lambda request, context: answer(request, context).replace(
+            '"Total": 3', f'"Total": {total}'
+        )
+
+    for total in ("2", "7", "-1", '"many"', "null", "[]"):
+        endpoint.requests.clear()
+        requests_mock.post(URL, text=lie(total))
+        assert endpoint.ids() == endpoint.rows
+        assert len(endpoint.requests) < 15
+
+
+def once(change):
+    """Change the rows before the second page, and then never again."""
+    return lambda rows, page: change(rows) if page == 1 else None
+
+
+CHANGES = {
+    "a row before goes": lambda rows: rows.remove("i0"),
+    "the last row seen goes": lambda rows: rows.remove("i2"),
+    "a row behind goes": lambda rows: rows.remove("i8"),
+    "a row comes before": lambda rows: rows.insert(0, "new"),
+    "rows come behind": lambda rows: rows.extend(["new", "newer"]),
+    "one goes, another comes": lambda rows: (rows.remove("i0"), rows.append("new")),
+    "all seen go": lambda rows: rows.__delitem__(slice(0, 3)),
+    "nearly all go": lambda rows: rows.__delitem__(slice(1, 9)),
+    "all go": lambda rows: rows.clear(),
+    "the order changes": lambda rows: rows.reverse(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("total", [True, False])
+@pytest.mark.parametrize("cap", [2, 3, 4])
+def test_rows_that_come_or_go_between_pages(requests_mock, change, total, cap):
+    endpoint = Endpoint(requests_mock, 10, cap, total, between=once(CHANGES[change]))
+    throughout = set(endpoint.rows)
+    found = endpoint.ids()
+    throughout &= set(endpoint.rows)
+    assert len(found) == len(set(found))
+    assert throughout <= set(found)
+    # The second walk saw what there was then.
+    assert found == endpoint.rows
+
+
+def test_rows_that_never_stop_coming_and_going(requests_mock):
+    def churn(rows, page):
+        rows.insert(0, f"new{page}")
+        del rows[5]
+
+    endpoint = Endpoint(requests_mock, 12, cap=4, between=churn)
+    found = endpoint.ids()
+    assert set(endpoint.rows[5:]) <= set(found)
+    assert len(found) == len(set(found))
+    assert len(endpoint.requests) < 40
+
+
+@given(
+    count=st.integers(0, 12),
+    cap=st.integers(2, 5),
+    changes=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=6),
+)
+def test_what_was_there_throughout_is_never_lost(count, cap, changes):
+    def change(rows, page):
+        # So many changes are made, one before each page; then the endpoint rests.
+        if page <= len(changes):
+            comes, where = changes[page - 1]
+            if comes:
+                rows.insert(where, f"new{page}")
+            elif rows:
+                del rows[where % len(rows)]
+
+    with Mocker() as mocker:
+        endpoint = Endpoint(mocker, count, cap, between=change)
+        throughout = set(endpoint.rows)
+        found = endpoint.ids()
+        throughout &= set(endpoint.rows)
+    assert len(found) == len(set(found))
+    if len(changes) <= 2:
+        assert throughout <= set(found)
+
+
+def test_more_ids_and_names_than_fit_into_one_request(requests_mock):
+    endpoint = Endpoint(requests_mock, 450)
+    wanted = endpoint.rows[::-1][:250]
+    found = endpoint.ids(ex_node_ids=wanted)
+    assert sorted(found) == sorted(wanted)
+    assert len(endpoint.requests) == 3
+    assert all(len(request) < 120 for request in endpoint.requests)
+    # The same one twice is one.
+    assert endpoint.ids(ex_node_ids=["i1"] * 150) == ["i1"]
+
+
+def test_the_emulators_default_and_cap():
+    for settings in ({"default_limit": 3}, {"max_limit": 3}, {"default_limit": 2, "max_limit": 1}):
+        with Emulator(instances=10, **settings) as cloud:
+            for response_format in ("xml", "json"):
+                driver = cloud.driver(response_format=response_format)
+                names = [node.name for node in driver.list_nodes()]
+                assert names == [f"instance-{n}" for n in range(1, 11)]
+                assert len(driver.list_sizes()) == 5
+                assert len(driver.list_nodes(ex_names=names)) == 10
