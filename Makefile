@@ -23,11 +23,12 @@ check: $(VENV)/.dev ## lint, format, types, tests with their coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

@@ -284,6 +284,11 @@ def test_urls_that_are_refused(monkeypatch, url):
         assert SECRET not in str(caught.value)
 
 
+def test_a_url_that_is_no_text():
+    with pytest.raises(TypeError, match="^url: text was expected"):
+        where(url=5)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [

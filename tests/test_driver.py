@@ -209,9 +209,10 @@ def test_auth_uses_a_key_that_is_there(cloud, driver, key_material):
     auth = NodeAuthSSHKey(
         key_material.split()[0] + " " + key_material.split()[1] + " other comment"
     )
+    driver.import_key_pair_from_string("another", public_key())
     node = driver.create_node("first", "small", IMAGE, auth=auth)
     assert cloud.cloud.instance(node.id)[0].key_pair.name == "mine"
-    assert len(driver.list_key_pairs()) == 1
+    assert len(driver.list_key_pairs()) == 2
 
 
 def test_a_password_of_ones_own_is_refused_as_libcloud_does(cloud, driver):
@@ -238,6 +239,17 @@ def test_without_the_money(answer_format):
     error = caught.value
     assert (error.action, error.http_code, error.code) == ("CreateInstance", 406, 406)
     assert (error.message, error.retryable) == ("No enough balance", False)
+
+
+def test_a_template_that_is_not_active_is_refused(cloud, driver, node):
+    image = next(image for image in driver.list_images() if image.extra["status"] == "saving")
+    for call in (
+        lambda: driver.create_node("other", "small", image),
+        lambda: driver.ex_rebuild_node(node, image),
+    ):
+        with pytest.raises(MCSError, match="is saving, not active"):
+            call()
+    assert len(cloud.cloud.ledger) == 1
 
 
 def test_names_are_unique(driver, node):
@@ -387,6 +399,20 @@ def test_waiting_asks_for_the_waited_nodes_alone(monkeypatch):
         ((up, addresses),) = driver.wait_until_running([node], wait_period=0.01)
         assert (up.id, up.state, addresses) == (node.id, NodeState.RUNNING, node.public_ips)
         assert [params.get("InstanceId.1") for params in asked] == [node.id]
+
+
+def test_waiting_with_other_arguments_for_the_list(monkeypatch):
+    with Emulator(instances=2) as cloud:
+        driver = cloud.driver()
+        asked = []
+        list_nodes = driver.list_nodes
+        monkeypatch.setattr(
+            driver, "list_nodes", lambda **kwargs: asked.append(kwargs) or list_nodes(**kwargs)
+        )
+        nodes = list_nodes()
+        wanted = {"ex_filters": {"status": "running"}}
+        assert len(driver.wait_until_running(nodes, ex_list_nodes_kwargs=wanted)) == 2
+        assert asked == [wanted]
 
 
 class SSH:

@@ -20,9 +20,11 @@ from libcloud.common.types import (
 )
 from libcloud.compute.base import NodeImage
 from libcloud.compute.types import KeyPairDoesNotExistError
+from requests_mock import Mocker
 
 from libcloud_mcs import errors
 from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.emulator import Emulator
 from libcloud_mcs.errors import (
     InsufficientBalanceError,
     InvalidCredentialsError,
@@ -370,8 +372,10 @@ def test_retry_after_is_obeyed_and_a_bad_one_survived(requests_mock, waits, valu
     assert least <= waits[0] <= most
 
 
-def test_retry_after_as_a_date(requests_mock, waits):
+@pytest.mark.parametrize("zone", ["GMT", "+0000", "-0000"])
+def test_retry_after_as_a_date(requests_mock, waits, zone):
     later = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=50), usegmt=True)
+    later = later.replace("GMT", zone)
     requests_mock.post(
         URL, [{"status_code": 429, "headers": {"Retry-After": later}}, {"text": GOOD["read"]}]
     )
@@ -400,6 +404,28 @@ def test_libclouds_own_retry_has_no_part_in_it(requests_mock, driver, monkeypatc
 # The wire itself
 
 
+def read_request(connection):
+    """Read a whole request: a server that closes before loses its own answer."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return data
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next(
+        (
+            int(line[15:])
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length:")
+        ),
+        0,
+    )
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
 @pytest.fixture
 def server():
     """A server that treats each connection as it is told."""
@@ -415,7 +441,7 @@ def server():
                 except OSError:
                     return
                 with connection:
-                    seen.append(connection.recv(65536))
+                    seen.append(read_request(connection))
                     treat(connection)
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -497,7 +523,7 @@ def tls(server, authority):
                 try:
                     connection, _ = listener.accept()
                     with context.wrap_socket(connection, server_side=True) as wrapped:
-                        wrapped.recv(65536)
+                        read_request(wrapped)
                         wrapped.sendall(answer(GOOD["billed"]))
                 except ssl.SSLError:
                     continue
@@ -523,12 +549,13 @@ def test_a_certificate_of_an_unknown_authority_is_refused_at_once(tls, waits, mo
     assert (error.retryable, waits) == (False, [])
 
 
-@pytest.mark.parametrize("how", ["argument", "libcloud"])
+@pytest.mark.parametrize("how", ["argument", "libcloud", "libcloud's old list"])
 def test_a_private_authority_can_be_given(tls, authority, tmp_path, monkeypatch, how):
     path = str(tmp_path / "ca.pem")
     authority.cert_pem.write_to_path(path)
-    if how == "libcloud":
-        monkeypatch.setattr("libcloud.security.CA_CERTS_PATH", path)
+    if how != "argument":
+        setting = path if how == "libcloud" else [path]
+        monkeypatch.setattr("libcloud.security.CA_CERTS_PATH", setting)
     kwargs = {"ca_cert": path} if how == "argument" else {}
     driver = MCSNodeDriver("key", SECRET, url=tls("127.0.0.1"), **kwargs)
     assert driver.ex_renew_node("web") is True
@@ -582,3 +609,52 @@ def test_exceptions_can_be_pickled_and_leave_the_secret_behind(requests_mock, dr
 def test_an_exception_without_an_action_or_a_status():
     assert str(MCSError("words")) == "words"
     assert str(MCSError("words", action="GetBalance")) == "GetBalance: words"
+
+
+@pytest.mark.parametrize("refused", ["ID", "ID and name"])
+def test_an_endpoint_may_refuse_an_id_that_does_not_exist(requests_mock, driver, refused):
+    def treat(request, context):
+        if "InstanceId.1=" in request.text or refused == "ID and name":
+            context.status_code = 400
+            return refusal(400, "no such ID")
+        row = "<Instance><instanceId>i</instanceId><instanceName>web</instanceName></Instance>"
+        set_ = f"<InstanceSet>{row}<Total>1</Total></InstanceSet>"
+        return f"<DescribeInstancesResponse>{set_}</DescribeInstancesResponse>"
+
+    requests_mock.post(URL, text=treat)
+    if refused == "ID":
+        assert driver.ex_get_node("web").id == "i"
+        return
+    with pytest.raises(NotFoundError) as caught:
+        driver.ex_get_node("web")
+    assert (caught.value.http_code, caught.value.code) == (400, 400)
+
+
+@pytest.mark.parametrize(("status", "ours"), [(401, InvalidCredentialsError), (500, MCSError)])
+def test_other_failures_of_ex_get_node_are_what_they_are(requests_mock, driver, status, ours):
+    requests_mock.post(URL, status_code=status, text=refusal(status))
+    assert type(fails(lambda driver: driver.ex_get_node("web"), driver)) is ours
+
+
+def test_an_endpoint_that_ignores_the_id_gives_no_wrong_node(requests_mock, driver):
+    requests_mock.post(
+        URL,
+        json={"DescribeInstancesResponse": {"InstanceSet": {"Instance": {"instanceId": "other"}}}},
+    )
+    assert type(fails(lambda driver: driver.ex_get_node("web"), driver)) is NotFoundError
+
+
+def test_a_node_that_goes_while_all_volumes_are_listed_has_none():
+    with Emulator(instances=3) as cloud:
+        driver = cloud.driver()
+        whole = driver.list_nodes()
+        with Mocker(real_http=True) as mocker:
+            mocker.post(
+                cloud.url,
+                additional_matcher=lambda request: f"InstanceId={whole[1].id}" in request.text,
+                status_code=404,
+                text=refusal(404),
+            )
+            volumes = driver.list_volumes()
+    owners = [volume.extra["instanceId"] for volume in volumes]
+    assert list(dict.fromkeys(owners)) == [whole[0].id, whole[2].id]

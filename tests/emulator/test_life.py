@@ -1,6 +1,8 @@
 """What the emulated cloud does: states, money, keys, and what it refuses."""
 
 import base64
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
@@ -255,6 +257,9 @@ def test_a_lease_that_ends_stops_the_instance_and_a_day_later_it_is_gone(held, a
     held.clock.set(START + timedelta(hours=26) - timedelta(seconds=1))
     assert names(ask) == ["system"]
     held.clock.set(START + timedelta(hours=26))
+    create(ask)
+    assert len(names(ask)) == 1
+    held.clock.set(START + timedelta(days=60))
     assert names(ask) == []
     assert ask.refused("RenewInstance", InstanceId="system")[0] == 404
 
@@ -593,3 +598,31 @@ def test_it_can_be_started_again():
 def test_the_fixture_gives_each_test_its_own(mcs_emulator):
     mcs_emulator.driver().create_node("a", "small", TURNKEY)
     assert len(mcs_emulator.cloud.ledger) == 1
+
+
+def test_it_cannot_be_started_twice(cloud):
+    with pytest.raises(RuntimeError, match="started already"):
+        cloud.start()
+
+
+def test_the_clock():
+    clock = Clock()
+    assert abs(clock.now() - datetime.now(timezone.utc)) < timedelta(seconds=5)
+    clock.set(START)
+    assert timedelta(0) <= clock.now() - START < timedelta(seconds=5)
+    clock.advance(timedelta(days=3))
+    assert timedelta(days=3) <= clock.now() - START < timedelta(days=3, seconds=5)
+    clock.freeze()
+    assert clock.now() == clock.now()
+    clock.set(START)
+    clock.advance(timedelta(hours=1))
+    assert clock.now() == START + timedelta(hours=1)
+    assert Clock(START).now() - START < timedelta(seconds=5)
+    with pytest.raises(ValueError, match="a time with a zone"):
+        clock.set(datetime(2026, 1, 1))
+
+
+def test_without_the_package_tornado():
+    code = "import sys; sys.modules['tornado.httpserver'] = None; import libcloud_mcs.emulator"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "pip install 'libcloud-mcs[emulator]'" in done.stderr

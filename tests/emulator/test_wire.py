@@ -201,3 +201,17 @@ def test_what_is_no_http_does_no_harm(cloud, client):
     raw(cloud, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
     assert "405" in raw(cloud, b"BREW / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     client.tree("GetBalance")
+
+
+def test_the_form_that_proxies_send(cloud, client):
+    # "POST http://host/path HTTP/1.1": the path that is signed is the path in it.
+    form = urlencode(signed(client, client.parameters("GetBalance", {}), host="mcs.example"))
+    for target in ("http://mcs.example/mcs/v1", "http://mcs.example"):
+        if target.endswith("example"):
+            form = client.parameters("GetBalance", {})
+            form = urlencode(signed(client, form, host="mcs.example", path="/"))
+        head = (
+            f"POST {target} HTTP/1.1\r\nHost: mcs.example\r\nContent-Length: {len(form)}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n\r\n"
+        )
+        assert "200" in raw(cloud, (head + form).encode())

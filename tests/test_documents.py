@@ -1,0 +1,73 @@
+"""Every code block of the documents runs, and what they list is what there is."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.emulator.errors import Refusal
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+
+
+def blocks(document, language):
+    text = document.read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_the_python_runs(document, monkeypatch, capsys):
+    found = blocks(document, "python")
+    assert found
+    with Emulator() as cloud:
+        monkeypatch.setenv("MOS_URL", cloud.url)
+        monkeypatch.setenv("MOS_ACCESS", cloud.access_key)
+        monkeypatch.setenv("MOS_SECRET", cloud.secret)
+        for number, block in enumerate(found, 1):
+            code = compile(block, f"{document.name}, block {number}", "exec")
+            exec(code, {"__name__": "__main__"})
+
+
+def commands(document):
+    lines = "".join(blocks(document, "sh")).splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize(
+    "command", sorted({command for document in DOCUMENTS for command in commands(document)})
+)
+def test_the_commands_run(command):
+    words = shlex.split(command)
+    if words[0] == "make":
+        # CI runs them, and this suite is one of them.
+        ci = ROOT / ".ci" / "run"
+        if not ci.exists():
+            pytest.skip("the suite was copied out of its checkout")
+        assert command in ci.read_text(encoding="utf-8").splitlines()
+        return
+    assert words[:3] == ["python", "-m", "libcloud_mcs.emulator"]
+    process = subprocess.Popen(
+        [sys.executable, *words[1:], "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().startswith("MCS endpoint: http://127.0.0.1:")
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 0
+
+
+def test_there_are_no_blocks_of_other_languages():
+    for document in DOCUMENTS:
+        fences = re.findall(r"^```(.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(fences[::2]) <= {"python", "sh"}
+        assert set(fences[1::2]) <= {""}
+
+
+def test_the_table_of_refusals_is_the_codes():
+    text = (ROOT / "docs" / "emulator.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", text, re.MULTILINE)
+    assert rows == [(str(refusal.status), refusal.reason) for refusal in Refusal]
