@@ -26,7 +26,6 @@ from libcloud_mcs import __version__, convert, keys
 from libcloud_mcs.actions import ACTIONS, Kind
 from libcloud_mcs.connection import DEFAULT_URL, Endpoint, MCSConnection
 from libcloud_mcs.errors import (
-    InvalidCredentialsError,
     KeyPairNotFoundError,
     MalformedAnswerError,
     MCSError,
@@ -34,7 +33,6 @@ from libcloud_mcs.errors import (
     OutcomeUnknownError,
     PasswordNotReadyError,
     PrivateKeyRequiredError,
-    RateLimitError,
 )
 from libcloud_mcs.paging import collect
 from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordData
@@ -357,17 +355,22 @@ class MCSNodeDriver(NodeDriver):
         ]
         names = [convert.text(name, "ex_names") for name in _several(ex_names, "ex_names")]
         found: dict[str, Row] = {}
-        for parameter, wanted in (("InstanceId", ids), ("InstanceName", names)):
+        for parameter, field, wanted in (
+            ("InstanceId", "instanceId", ids),
+            ("InstanceName", "instanceName", names),
+        ):
             for start in range(0, len(wanted), _NAMES_PER_REQUEST):
                 some = wanted[start : start + _NAMES_PER_REQUEST]
-                rows = self._list(
-                    "DescribeInstances",
-                    "instanceId",
-                    convert.numbered(parameter, some),
-                    ex_filters=ex_filters,
-                    most=len(set(some)) if parameter == "InstanceId" else None,
-                )
-                found |= {row["instanceId"]: row for row in rows}
+                most = len(set(some)) if parameter == "InstanceId" else None
+                named = convert.numbered(parameter, some)
+                try:
+                    rows = self._list("DescribeInstances", "instanceId", named, ex_filters, most)
+                except MCSError as error:
+                    if not _refused(error):
+                        raise
+                    # One that does not exist, perhaps. Which one, only the whole list can tell.
+                    rows = self._list("DescribeInstances", "instanceId", ex_filters=ex_filters)
+                found |= {row["instanceId"]: row for row in rows if row.get(field) in some}
         return self._nodes(found.values())
 
     def _nodes(self, rows: Iterable[Row]) -> list[Node]:
@@ -382,27 +385,11 @@ class MCSNodeDriver(NodeDriver):
         :raises NotFoundError: There is no such node.
         """
         wanted = convert.reference(node_id, Node, "node_id")
-        refused: MCSError | None = None
         for kwargs in ({"ex_node_ids": [wanted]}, {"ex_names": [wanted]}):
-            try:
-                nodes = self.list_nodes(**kwargs)  # type: ignore[arg-type]
-            except (InvalidCredentialsError, RateLimitError):
-                raise
-            except MCSError as error:
-                # An endpoint may refuse an ID that does not exist, with any 4xx.
-                if not 400 <= error.http_code < 500:
-                    raise
-                refused = error
-                continue
-            for node in nodes:
-                if wanted in (node.id, node.name):
-                    return node
+            for node in self.list_nodes(**kwargs):  # type: ignore[arg-type]
+                return node
         raise NotFoundError(
-            f"no node has the ID or name {wanted!r}",
-            action="DescribeInstances",
-            http_code=refused.http_code if refused else 0,
-            code=refused.code if refused else None,
-            driver=self,
+            f"no node has the ID or name {wanted!r}", action="DescribeInstances", driver=self
         )
 
     def ex_get_node_state(self, node: Node | str) -> NodeState:
@@ -773,9 +760,18 @@ class MCSNodeDriver(NodeDriver):
         entry = ACTIONS[action]
         wanted = {**(params or {}), **convert.filters(entry, ex_filters)}
 
+        limit = {"Limit": str(self.page_size)}
+
         def fetch(offset: int) -> tuple[list[Row], int | None]:
-            page = {"Limit": str(self.page_size), "Offset": str(offset)}
-            answer = self.connection.call(action, wanted | page)
+            page = {**limit, "Offset": str(offset)}
+            try:
+                answer = self.connection.call(action, wanted | page)
+            except MCSError as error:
+                if wanted or not limit or not _refused(error):
+                    raise
+                # There is nothing in it to refuse but a limit that is too high here.
+                limit.clear()
+                return fetch(offset)
             return answer[entry.item], convert.integer(answer.get("Total"))
 
         with self._reading(action):
@@ -787,8 +783,7 @@ class MCSNodeDriver(NodeDriver):
             answer = self._call("GetPasswordData", {"InstanceId": node_id}, convert.to_metadata)
         except MCSError as error:
             # Which 4xx it is, the specification does not say. The node's state does.
-            unclear = 400 <= error.http_code < 500 and type(error) is MCSError
-            if not unclear or self.ex_get_node_state(node_id) is not NodeState.PENDING:
+            if not _refused(error) or self.ex_get_node_state(node_id) is not NodeState.PENDING:
                 raise
             raise PasswordNotReadyError(
                 not_ready,
@@ -859,6 +854,14 @@ def _endpoint(
         port,
         default.path if path is None else path,
     )
+
+
+def _refused(error: MCSError) -> bool:
+    """
+    Tell whether the endpoint did not like what was named. Which 4xx says so, the specification
+    leaves open, so it is any that does not say something else.
+    """
+    return 400 <= error.http_code < 500 and type(error) in (MCSError, NotFoundError)
 
 
 def _several(values: Iterable[T] | None, argument: str) -> list[T]:

@@ -45,12 +45,10 @@ def test_the_commands_run(command):
     words = shlex.split(command)
     if words[0] == "make":
         # CI runs them, and this suite is one of them.
-        ci = ROOT / ".ci" / "run"
-        if not ci.exists():
-            pytest.skip("the suite was copied out of its checkout")
-        assert command in ci.read_text(encoding="utf-8").splitlines()
+        assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
         return
-    assert words[:3] == ["python", "-m", "libcloud_mcs.emulator"]
+    assert words[0] in ("python", ".venv/bin/python")
+    assert words[1:3] == ["-m", "libcloud_mcs.emulator"]
     process = subprocess.Popen(
         [sys.executable, *words[1:], "--port", "0"], stdout=subprocess.PIPE, text=True
     )

@@ -614,7 +614,8 @@ def test_an_exception_without_an_action_or_a_status():
 @pytest.mark.parametrize("refused", ["ID", "ID and name"])
 def test_an_endpoint_may_refuse_an_id_that_does_not_exist(requests_mock, driver, refused):
     def treat(request, context):
-        if "InstanceId.1=" in request.text or refused == "ID and name":
+        by_name = "InstanceName.1=" in request.text and refused == "ID and name"
+        if "InstanceId.1=" in request.text or by_name:
             context.status_code = 400
             return refusal(400, "no such ID")
         row = "<Instance><instanceId>i</instanceId><instanceName>web</instanceName></Instance>"
@@ -622,12 +623,12 @@ def test_an_endpoint_may_refuse_an_id_that_does_not_exist(requests_mock, driver,
         return f"<DescribeInstancesResponse>{set_}</DescribeInstancesResponse>"
 
     requests_mock.post(URL, text=treat)
-    if refused == "ID":
-        assert driver.ex_get_node("web").id == "i"
-        return
-    with pytest.raises(NotFoundError) as caught:
-        driver.ex_get_node("web")
-    assert (caught.value.http_code, caught.value.code) == (400, 400)
+    assert driver.ex_get_node("web").id == "i"
+    assert driver.ex_get_node("i").name == "web"
+    with pytest.raises(NotFoundError, match="'other'"):
+        driver.ex_get_node("other")
+    assert driver.list_nodes(ex_node_ids=["other"]) == []
+    assert [node.id for node in driver.list_nodes(ex_node_ids=["other", "i"])] == ["i"]
 
 
 @pytest.mark.parametrize(("status", "ours"), [(401, InvalidCredentialsError), (500, MCSError)])

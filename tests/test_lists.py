@@ -42,7 +42,7 @@ class Endpoint:
         page = rows
         if self.pages:
             offset = int(form["Offset"])
-            page = rows[offset : offset + min(self.cap, int(form["Limit"]))]
+            page = rows[offset : offset + min(self.cap, int(form.get("Limit", self.cap)))]
         tree = {"Instance": [{"instanceId": row} for row in page]}
         if self.total:
             tree["Total"] = len(rows)
@@ -82,6 +82,20 @@ def test_an_endpoint_that_does_not_page(requests_mock, count, total):
     endpoint = Endpoint(requests_mock, count, total=total, pages=False)
     assert endpoint.ids() == endpoint.rows
     assert len(endpoint.requests) <= 3
+
+
+def test_an_endpoint_that_refuses_a_limit_that_is_too_high(requests_mock):
+    endpoint = Endpoint(requests_mock, 25, cap=10)
+    answer = endpoint.answer
+
+    def strict(request, context):
+        if "Limit=1000&" in request.text:
+            context.status_code = 400
+            return '{"ErrorResponse": {"Error": {"code": 400, "message": "Limit: 100 at most"}}}'
+        return answer(request, context)
+
+    requests_mock.post(URL, text=strict)
+    assert endpoint.ids() == endpoint.rows
 
 
 def test_a_total_that_lies_ends(requests_mock):

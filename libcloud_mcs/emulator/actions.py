@@ -81,7 +81,12 @@ def describe_instances(cloud: Cloud, params: Params, paging: Paging) -> Tree:
     found = [
         (instance, status)
         for instance, status in cloud.instances()
-        if (not (ids or names) or instance.instance_id in ids or instance.name in names)
+        if (
+            not (ids or names)
+            or instance.instance_id in ids
+            or instance.name in ids  # where an ID works, a name does
+            or instance.name in names
+        )
         and ("name" not in filters or instance.name in filters["name"])
         and ("status" not in filters or status in filters["status"])
     ]

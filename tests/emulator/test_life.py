@@ -395,6 +395,8 @@ def test_ids_names_and_filters(many):
     assert rows(many, InstanceId_1=ids[4], InstanceId_2=ids[1]) == [whole[1], whole[4]]
     assert rows(many, InstanceName_1="instance-2", InstanceName_7="instance-1") == whole[:2]
     assert rows(many, InstanceId_1=ids[4], InstanceName_1="instance-1") == [whole[0], whole[4]]
+    assert rows(many, InstanceId_1="instance-2", InstanceId_2=ids[0]) == whole[:2]
+    assert rows(many, InstanceName_1=ids[0]) == []
     assert rows(many, InstanceId_1="none") == []
     many.tree("StopInstance", InstanceId=ids[0], Force="True")
     by_status = {"Filter_1_Name": "status", "Filter_1_Value_1": "running"}
