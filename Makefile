@@ -26,6 +26,10 @@ check: $(VENV)/.dev ## lint, format, types, tests with their coverage
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+.PHONY: tables
+tables: $(VENV)/.dev ## write the documents' tables anew from the code
+	$(BIN)/python docs/tables.py
+
 .PHONY: clean
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,5 +1,6 @@
 """Every code block of the documents runs, and what they list is what there is."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from libcloud_mcs.emulator import Emulator
-from libcloud_mcs.emulator.errors import Refusal
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -23,14 +23,19 @@ def blocks(document, language):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_the_python_runs(document, monkeypatch, capsys):
     found = blocks(document, "python")
-    assert found
     with Emulator() as cloud:
         monkeypatch.setenv("MOS_URL", cloud.url)
         monkeypatch.setenv("MOS_ACCESS", cloud.access_key)
         monkeypatch.setenv("MOS_SECRET", cloud.secret)
         for number, block in enumerate(found, 1):
             code = compile(block, f"{document.name}, block {number}", "exec")
-            exec(code, {"__name__": "__main__"})
+            names = {"__name__": "__main__"}
+            exec(code, names)
+            # A test in a document is run as pytest would run it.
+            for name, test in names.items():
+                if name.startswith("test_"):
+                    with Emulator() as mcs_emulator:
+                        test(mcs_emulator, mcs_emulator.driver())
 
 
 def commands(document):
@@ -65,7 +70,19 @@ def test_there_are_no_blocks_of_other_languages():
         assert set(fences[1::2]) <= {""}
 
 
-def test_the_table_of_refusals_is_the_codes():
-    text = (ROOT / "docs" / "emulator.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d{3}) \| (.*) \|$", text, re.MULTILINE)
-    assert rows == [(str(refusal.status), refusal.reason) for refusal in Refusal]
+def test_the_tables_made_from_the_code_are_up_to_date():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        assert text == tables.with_tables(text), f"{document.name}: run 'make tables'"
+        for name in tables.TABLES:
+            assert text.count(f"<!-- {name} -->") == text.count(f"<!-- /{name} -->")
+
+
+def test_links_between_the_documents_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
+            if not target.startswith("https://"):
+                assert (document.parent / target.partition("#")[0]).exists(), target

@@ -89,7 +89,7 @@ def test_a_foreign_location_is_refused_and_the_own_one_is_not(cloud, driver):
         for location in (there, "Shanghai"):
             with pytest.raises(ValueError, match=r"location: .*'Beijing'.*'Shanghai'"):
                 verb(location)
-    assert len(cloud.cloud.ledger) == 1
+    assert len(cloud.ledger) == 1
 
 
 # Account and key pairs
@@ -99,7 +99,7 @@ def test_balance(cloud, driver, node):
     balance = driver.ex_get_balance()
     assert balance.amount == Decimal("991.36")
     assert isinstance(balance.amount, Decimal)
-    assert balance.updated_at == cloud.cloud.ledger[0].at.replace(microsecond=0)
+    assert balance.updated_at == cloud.ledger[0].at.replace(microsecond=0)
 
 
 def test_an_account_that_never_had_money(answer_format):
@@ -218,7 +218,7 @@ def test_auth_uses_a_key_that_is_there(cloud, driver, key_material):
 def test_a_password_of_ones_own_is_refused_as_libcloud_does(cloud, driver):
     with pytest.raises(LibcloudError, match="password"):
         driver.create_node("a", "small", IMAGE, auth=NodeAuthPassword("secret"))
-    assert cloud.cloud.ledger == []
+    assert cloud.ledger == []
 
 
 def test_what_does_not_exist_is_found_out_before_money_is_spent(cloud, driver):
@@ -228,7 +228,7 @@ def test_what_does_not_exist_is_found_out_before_money_is_spent(cloud, driver):
         driver.create_node("a", "small", IMAGE, ex_keyname="none")
     with pytest.raises(NotFoundError, match="InstanceType"):
         driver.create_node("a", "none", IMAGE)
-    assert cloud.cloud.ledger == []
+    assert cloud.ledger == []
 
 
 def test_without_the_money(answer_format):
@@ -249,7 +249,7 @@ def test_a_template_that_is_not_active_is_refused(cloud, driver, node):
     ):
         with pytest.raises(MCSError, match="is saving, not active"):
             call()
-    assert len(cloud.cloud.ledger) == 1
+    assert len(cloud.ledger) == 1
 
 
 def test_names_are_unique(driver, node):

@@ -10,6 +10,39 @@ From the command line: ``python -m libcloud_mcs.emulator``. Either needs the ext
 """
 
 from libcloud_mcs.emulator.clock import Clock
-from libcloud_mcs.emulator.server import Emulator
+from libcloud_mcs.emulator.emulator import Account, Emulator, Record
+from libcloud_mcs.emulator.faults import (
+    Effect,
+    Fault,
+    content_type,
+    cut,
+    delay,
+    drop_after,
+    drop_before,
+    error,
+    html,
+    meanwhile,
+    overload,
+    too_many,
+)
+from libcloud_mcs.emulator.store import StateError
 
-__all__ = ["Clock", "Emulator"]
+__all__ = [
+    "Account",
+    "Clock",
+    "Effect",
+    "Emulator",
+    "Fault",
+    "Record",
+    "StateError",
+    "content_type",
+    "cut",
+    "delay",
+    "drop_after",
+    "drop_before",
+    "error",
+    "html",
+    "meanwhile",
+    "overload",
+    "too_many",
+]

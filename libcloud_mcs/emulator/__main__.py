@@ -3,87 +3,128 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
-import signal
 import sys
 
 from libcloud_mcs.emulator.cloud import Timing
-from libcloud_mcs.emulator.server import Emulator
+from libcloud_mcs.emulator.emulator import Emulator
+from libcloud_mcs.emulator.faults import EFFECTS, parse_fault
+
+_DURATIONS = {
+    "boot_seconds": "a new instance takes to run",
+    "start_seconds": "a stopped instance takes to run",
+    "stop_seconds": "a stop takes that is not forced",
+    "reboot_seconds": "a reboot takes",
+    "rebuild_seconds": "a new system disk takes",
+    "change_seconds": "a change of type takes",
+    "terminate_seconds": "a deleted instance is still there",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; give its exit status."""
-    arguments = _parser().parse_args(argv)
+    settings = vars(_parser().parse_args(argv))
+    faults = settings.pop("fault")
+    show_secret = settings["secret"] is None
     try:
-        emulator = Emulator(
-            host=arguments.host,
-            port=arguments.port,
-            access_key=arguments.access_key,
-            secret=arguments.secret,
-            balance=arguments.balance,
-            instances=arguments.instances,
-            timing=Timing(boot_seconds=arguments.boot_seconds),
-            seed=arguments.seed,
-        )
-        emulator.bind()
+        wanted = [parse_fault(fault) for fault in faults]
+        emulator = Emulator(**settings)
+        for fault in wanted:
+            emulator.inject(**fault)
+        if not emulator.loopback:
+            print(
+                f"warning: listening on {settings['host']}: others can reach this endpoint, what is"
+                " sent to it is not encrypted, and its page and /_emulator/ want no signature",
+                file=sys.stderr,
+            )
+        emulator.run(lambda: _introduce(emulator, show_secret=show_secret))
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if arguments.host not in ("127.0.0.1", "localhost", "::1"):
-        print(
-            f"warning: listening on {arguments.host}: others can reach this endpoint, and what is"
-            " sent to it is not encrypted",
-            file=sys.stderr,
-        )
-    asyncio.run(_serve(emulator, show_secret=arguments.secret is None))
     return 0
 
 
-async def _serve(emulator: Emulator, *, show_secret: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+def _introduce(emulator: Emulator, *, show_secret: bool) -> None:
     print(f"MCS endpoint: {emulator.url}")
     print(f"export MOS_URL={emulator.url}")
     print(f"export MOS_ACCESS={emulator.access_key}")
     if show_secret:
         print(f"export MOS_SECRET={emulator.secret}")
     sys.stdout.flush()
-    await emulator.serve(stop)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m libcloud_mcs.emulator",
-        description="A local MCS endpoint, true to the specification. Stops on Ctrl-C.",
+        description="A local MCS endpoint, true to the specification. Stops on Ctrl-C. Its page is"
+        " at the endpoint's root.",
         allow_abbrev=False,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=8883, help="port, 0 for a free one (%(default)s)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=int, default=8883, help="port, 0 for a free one (%(default)s)")
+    add(
         "--access-key",
         default=os.environ.get("MOS_ACCESS") or None,
         help="the account's access key ($MOS_ACCESS, or a random one)",
     )
-    parser.add_argument(
+    add(
         "--secret",
         default=os.environ.get("MOS_SECRET") or None,
         help="the account's secret ($MOS_SECRET, or a random one that is printed)",
     )
-    parser.add_argument(
-        "--balance", default="1000", help="the money the account begins with (%(default)s)"
+    add("--balance", default="1000", help="the money the account begins with (%(default)s)")
+    add("--instances", type=int, default=0, help="how many run at the start (%(default)s)")
+    for name, what in _DURATIONS.items():
+        add(
+            f"--{name.replace('_', '-')}",
+            type=float,
+            default=getattr(Timing, name),
+            metavar="SECONDS",
+            help=f"how long {what} (%(default)s)",
+        )
+    add(
+        "--default-limit",
+        type=int,
+        metavar="ROWS",
+        help="how many rows a page has when Limit is left out (all)",
     )
-    parser.add_argument(
-        "--instances", type=int, default=0, help="how many run at the start (%(default)s)"
+    add(
+        "--max-limit",
+        type=int,
+        metavar="ROWS",
+        help="how many rows a page has at most, whatever Limit says (any)",
     )
-    parser.add_argument(
-        "--boot-seconds", type=float, default=0.8, help="how long a start takes (%(default)s)"
+    add(
+        "--churn",
+        type=int,
+        default=0,
+        metavar="N",
+        help="let N instances of nobody's go, and N others come, between pages (%(default)s)",
     )
-    parser.add_argument("--seed", type=int, help="make IDs and passwords the same each time")
+    add("--seed", type=int, help="make IDs, passwords and so on the same each time")
+    add(
+        "--signature-clock",
+        choices=("real", "emulated"),
+        default="real",
+        help="what the time of a request is compared with (%(default)s)",
+    )
+    add(
+        "--debug",
+        action="store_true",
+        help="answer a wrong signature with the string that should be signed",
+    )
+    add("--state", metavar="FILE", help="keep everything in this SQLite file")
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="let something go wrong: an action or *, an effect"
+        f" ({', '.join(EFFECTS)}), and when (nth=, times=, probability=, seed=):"
+        " 'CreateInstance drop_after times=1', '* error=500 probability=0.1';"
+        " can be given more than once",
+    )
     return parser
 
 

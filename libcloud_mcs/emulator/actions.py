@@ -78,19 +78,19 @@ def delete_key_pair(cloud: Cloud, params: Params, paging: Paging) -> Tree:
 def describe_instances(cloud: Cloud, params: Params, paging: Paging) -> Tree:
     ids, names = params.several("InstanceId"), params.several("InstanceName")
     filters = params.filters(ACTIONS["DescribeInstances"])
-    found = [
-        (instance, status)
-        for instance, status in cloud.instances()
-        if (
-            not (ids or names)
-            or instance.instance_id in ids
-            or instance.name in ids  # where an ID works, a name does
-            or instance.name in names
-        )
-        and ("name" not in filters or instance.name in filters["name"])
-        and ("status" not in filters or status in filters["status"])
-    ]
-    return _page("DescribeInstances", found, lambda each: _instance_row(*each), params, paging)
+    now = cloud.clock.now()
+    found = cloud.find(ids, names) if ids or names else cloud.instances()
+    if "name" in filters:
+        found = [each for each in found if each.name in filters["name"]]
+    if "status" in filters:
+        found = [each for each in found if each.status(now) in filters["status"]]
+    return _page(
+        "DescribeInstances",
+        found,
+        lambda each: _instance_row(each, each.status(now)),
+        params,
+        paging,
+    )
 
 
 def describe_instance_status(cloud: Cloud, params: Params, paging: Paging) -> Tree:

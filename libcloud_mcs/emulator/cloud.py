@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import calendar
 import hashlib
+import heapq
 import ipaddress
 import random
 import uuid
@@ -22,7 +23,17 @@ from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES, InstanceType, Templa
 from libcloud_mcs.emulator.clock import Clock
 from libcloud_mcs.emulator.errors import Refusal, RefusedError
 
-__all__ = ["Charge", "Cloud", "Instance", "KeyPair", "Lease", "Timing", "Volume"]
+__all__ = [
+    "Addresses",
+    "Changes",
+    "Charge",
+    "Cloud",
+    "Instance",
+    "KeyPair",
+    "Lease",
+    "Timing",
+    "Volume",
+]
 
 #: How long an instance is kept after its lease has ended, as in the specification's example.
 _GRACE = timedelta(days=1)
@@ -38,7 +49,7 @@ _MADE = ("disk", "start_deploy", "deploying", "start_start")
 
 @dataclass(frozen=True)
 class Timing:
-    """How long things take, in seconds; ``0``: at once."""
+    """How long things take, in seconds of the emulator's clock; ``0``: at once."""
 
     boot_seconds: float = 0.8
     start_seconds: float = 0.3
@@ -158,23 +169,51 @@ class Instance:
         return number.to_bytes(6, "big").hex(":")
 
 
+class Addresses:
+    """Gives each instance of an emulator its addresses: no two living ones share any."""
+
+    def __init__(self) -> None:
+        #: The serial number of the last instance.
+        self.serial = 0
+
+    def take(self) -> tuple[int, str, str]:
+        """Give a new instance's serial number, public address and private address."""
+        self.serial += 1
+        return (
+            self.serial,
+            str(_PUBLIC_NETWORK[self.serial % _PUBLIC_NETWORK.num_addresses]),
+            str(_PRIVATE_NETWORK[self.serial % _PRIVATE_NETWORK.num_addresses]),
+        )
+
+
+@dataclass
+class Changes:
+    """What has changed in an account; ``None`` stands for what is gone."""
+
+    instances: dict[str, Instance | None] = field(default_factory=dict)
+    key_pairs: dict[str, KeyPair | None] = field(default_factory=dict)
+    charges: list[Charge] = field(default_factory=list)
+
+
 class Cloud:
     """
     One account.
 
     :param clock: Tells the time.
+    :param seed: What IDs and passwords are made from: the same ones from the same seed.
     :param balance: The money it begins with.
     :param timing: How long things take.
-    :param seed: Makes IDs and passwords the same each time; ``None``: they differ.
+    :param addresses: Where its instances get their addresses from.
     """
 
     def __init__(
         self,
         *,
         clock: Clock,
+        seed: str,
         balance: Decimal = Decimal("1000.00"),
         timing: Timing | None = None,
-        seed: int | None = None,
+        addresses: Addresses | None = None,
     ) -> None:
         self.clock = clock
         self.timing = timing or Timing()
@@ -182,11 +221,34 @@ class Cloud:
         #: When the balance last changed; ``None``: there never was a transaction.
         self.balance_at = clock.now() if self.balance else None
         self.ledger: list[Charge] = []
-        self._random = random.Random(seed) if seed is not None else random.SystemRandom()
+        self.seed = seed
+        #: How many IDs and passwords were made.
+        self.drawn = 0
+        self._addresses = addresses or Addresses()
         self._instances: dict[str, Instance] = {}
         self._names: dict[str, Instance] = {}
+        #: When instances may be gone, soonest first.
+        self._leaving: list[tuple[datetime, str]] = []
+        self._gone_at: dict[str, datetime] = {}
         self._key_pairs: dict[str, KeyPair] = {}
-        self._serial = 0
+        self._changes = Changes()
+
+    def restore(
+        self, instances: Iterable[Instance], key_pairs: Iterable[KeyPair], ledger: Iterable[Charge]
+    ) -> None:
+        """Put back what was kept of an account."""
+        for instance in instances:
+            self._instances[instance.instance_id] = self._names[instance.name] = instance
+            self._note(instance)
+            self._addresses.serial = max(self._addresses.serial, instance.serial)
+        self._key_pairs = {key_pair.name: key_pair for key_pair in key_pairs}
+        self.ledger = list(ledger)
+        self._changes = Changes()
+
+    def take_changes(self) -> Changes:
+        """Give what has changed since the last call."""
+        changes, self._changes = self._changes, Changes()
+        return changes
 
     # What there is
 
@@ -215,14 +277,22 @@ class Cloud:
                 return key_pair
         raise RefusedError(Refusal.NOT_FOUND, f"KeyName: there is no key pair {name!r}")
 
-    def instances(self) -> list[tuple[Instance, str]]:
-        """List the instances with their status, oldest first."""
+    def instances(self) -> list[Instance]:
+        """List the instances, oldest first."""
         now = self.clock.now()
-        living = [(instance, instance.status(now)) for instance in self._instances.values()]
-        for instance, status in living:
-            if status == _GONE:
+        while self._leaving and self._leaving[0][0] <= now:
+            instance = self._instances.get(heapq.heappop(self._leaving)[1])
+            if instance and instance.status(now) == _GONE:
                 self._forget(instance)
-        return [(instance, status) for instance, status in living if status != _GONE]
+        return list(self._instances.values())
+
+    def find(self, ids: Iterable[str], names: Iterable[str]) -> list[Instance]:
+        """List the instances with one of these IDs or names, oldest first."""
+        self.instances()
+        found = [self._instances.get(name) or self._names.get(name) for name in ids]
+        found += [self._names.get(name) for name in names]
+        unique = {instance.serial: instance for instance in found if instance}
+        return [unique[serial] for serial in sorted(unique)]
 
     def instance(self, name: str) -> tuple[Instance, str]:
         """Find an instance by its ID or name, with its status."""
@@ -242,7 +312,7 @@ class Cloud:
         known = self._key_pairs.get(name)
         if known is None:
             key_pair = KeyPair(self._new_id(), name, fingerprint, public_key)
-            self._key_pairs[name] = key_pair
+            self._key_pairs[name] = self._changes.key_pairs[name] = key_pair
             return key_pair
         if known.fingerprint == fingerprint:
             return known
@@ -250,7 +320,9 @@ class Cloud:
 
     def delete_key_pair(self, name: str) -> None:
         """Forget a key pair. Instances made with it keep it."""
-        del self._key_pairs[self.key_pair(name).name]
+        name = self.key_pair(name).name
+        del self._key_pairs[name]
+        self._changes.key_pairs[name] = None
 
     # A life of an instance
 
@@ -279,13 +351,16 @@ class Cloud:
         instance.password_at = instance.phases[-2][0]
         return instance
 
-    def add_running(self, count: int) -> None:
-        """Begin with instances that run already, and that nobody has to pay for."""
-        for number in range(1, count + 1):
-            instance = self._new_instance(
-                self._new_id(), f"instance-{number}", TEMPLATES[0], TYPES[1], Lease(1, "M"), None
-            )
-            instance.phases = [(instance.created_at, "running")]
+    def add_running(self, name: str) -> None:
+        """Add an instance that runs already, and that nobody has to pay for."""
+        instance = self._new_instance(
+            self._new_id(), name, TEMPLATES[0], TYPES[1], Lease(1, "M"), None
+        )
+        instance.phases = [(instance.created_at, "running")]
+
+    def remove(self, name: str) -> None:
+        """Take an instance away at once, as if it never was."""
+        self._forget(self.instance(name)[0])
 
     def start(self, name: str) -> None:
         """Start an instance that is stopped."""
@@ -324,6 +399,7 @@ class Cloud:
         self._go_through(instance, self.timing.rebuild_seconds, ("rebuild_root",), status)
         instance.password = self._new_password()
         instance.password_at = instance.phases[-1][0]
+        self._note(instance)
 
     def terminate(self, name: str) -> None:
         """Delete an instance, whatever it is doing. There is no money back."""
@@ -338,6 +414,7 @@ class Cloud:
         self._charge("RenewInstance", instance.instance_id, lease.price(instance.type))
         self._settle(instance)
         instance.expire_at = lease.end(start)
+        self._note(instance)
 
     def change_type(self, name: str, instance_type: InstanceType, lease: Lease) -> None:
         """
@@ -360,7 +437,9 @@ class Cloud:
 
     def set_metadata(self, name: str, entries: dict[str, str]) -> None:
         """Set entries of an instance's metadata."""
-        self.instance(name)[0].metadata.update(entries)
+        instance = self.instance(name)[0]
+        instance.metadata.update(entries)
+        self._note(instance)
 
     def password_data(self, name: str) -> tuple[Instance, str]:
         """Give an instance and its password, encrypted where it has a key pair."""
@@ -401,6 +480,21 @@ class Cloud:
         each = timedelta(seconds=seconds) / len(words)
         instance.phases = [phase for phase in instance.phases if phase[0] <= now][-1:]
         instance.phases += [(now + each * n, word) for n, word in enumerate((*words, at_last))]
+        self._note(instance)
+
+    def _note(self, instance: Instance) -> None:
+        """Note that an instance has changed, and when it may be gone."""
+        self._changes.instances[instance.instance_id] = instance
+        at, word = instance.phases[-1] if instance.phases else (instance.extend_to, _GONE)
+        gone_at = min(at, instance.extend_to) if word == _GONE else instance.extend_to
+        if self._gone_at.get(instance.instance_id) == gone_at:
+            return
+        self._gone_at[instance.instance_id] = gone_at
+        heapq.heappush(self._leaving, (gone_at, instance.instance_id))
+        if len(self._leaving) > 2 * len(self._instances) + 1000:
+            # Most of it is about instances that are gone, or were renewed.
+            self._leaving = [(at, name) for name, at in self._gone_at.items()]
+            heapq.heapify(self._leaving)
 
     def _settle(self, instance: Instance) -> None:
         """Make the end of a lease a phase of its own, before the lease is moved."""
@@ -412,7 +506,9 @@ class Cloud:
             raise RefusedError(Refusal.BALANCE, "No enough balance")
         self.balance -= amount
         self.balance_at = self.clock.now()
-        self.ledger.append(Charge(self.balance_at, action, instance_id, amount, self.balance))
+        charge = Charge(self.balance_at, action, instance_id, amount, self.balance)
+        self.ledger.append(charge)
+        self._changes.charges.append(charge)
 
     def _in_use(self, name: str) -> bool:
         instance = self._names.get(name)
@@ -428,16 +524,16 @@ class Cloud:
         key_pair: KeyPair | None,
     ) -> Instance:
         now = self.clock.now()
-        self._serial += 1
+        serial, public_ip, private_ip = self._addresses.take()
         instance = Instance(
             instance_id=instance_id,
             name=name,
             type=instance_type,
             template=template,
             key_pair=key_pair,
-            public_ip=str(_PUBLIC_NETWORK[self._serial % _PUBLIC_NETWORK.num_addresses]),
-            private_ip=str(_PRIVATE_NETWORK[self._serial % _PRIVATE_NETWORK.num_addresses]),
-            serial=self._serial,
+            public_ip=public_ip,
+            private_ip=private_ip,
+            serial=serial,
             created_at=now,
             started_at=now,
             expire_at=lease.end(now),
@@ -448,17 +544,25 @@ class Cloud:
         if gone := self._names.get(name):
             self._forget(gone)
         self._instances[instance_id] = self._names[name] = instance
+        self._note(instance)
         return instance
 
     def _forget(self, instance: Instance) -> None:
         del self._instances[instance.instance_id]
         del self._names[instance.name]
+        del self._gone_at[instance.instance_id]
+        self._changes.instances[instance.instance_id] = None
 
     def _new_id(self) -> str:
-        return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        return str(uuid.UUID(int=self._draw().getrandbits(128), version=4))
 
     def _new_password(self) -> str:
-        return "".join(self._random.choices(_LETTERS, k=12))
+        return "".join(self._draw().choices(_LETTERS, k=12))
+
+    def _draw(self) -> random.Random:
+        # From the seed and a number that is kept, so that a kept account goes on where it was.
+        self.drawn += 1
+        return random.Random(f"{self.seed}/{self.drawn}")
 
 
 def _fingerprint(public_key: str) -> str:

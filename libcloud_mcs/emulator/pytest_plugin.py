@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from libcloud_mcs.emulator.server import Emulator
+    from libcloud_mcs.driver import MCSNodeDriver
+    from libcloud_mcs.emulator import Emulator
 
 
 @pytest.fixture
 def mcs_emulator() -> Iterator[Emulator]:
     """A fresh emulated cloud, for this test alone."""
-    from libcloud_mcs.emulator.server import Emulator
+    from libcloud_mcs.emulator import Emulator
 
     with Emulator() as emulator:
         yield emulator
+
+
+@pytest.fixture
+def mcs_driver(mcs_emulator: Emulator) -> MCSNodeDriver:
+    """A driver that is connected to :func:`mcs_emulator`."""
+    return mcs_emulator.driver()

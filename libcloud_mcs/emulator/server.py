@@ -1,34 +1,22 @@
-"""The emulator itself: a cloud behind an HTTP server."""
+"""The HTTP server in front of an emulator, made of Tornado's."""
 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import logging
+import signal
 import socket
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
-from decimal import Decimal, InvalidOperation
+from dataclasses import replace
 from functools import partial
 from http.client import responses
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from libcloud_mcs.emulator.actions import HANDLERS, Paging
-from libcloud_mcs.emulator.clock import Clock
-from libcloud_mcs.emulator.cloud import Cloud, Timing
-from libcloud_mcs.emulator.errors import RefusedError
-from libcloud_mcs.emulator.params import Params
-from libcloud_mcs.emulator.wire import (
-    Answer,
-    Request,
-    read_form,
-    render,
-    render_refusal,
-    verify,
-)
+from libcloud_mcs.emulator.wire import Answer, Request
 
 try:
+    from tornado.http1connection import HTTP1Connection
     from tornado.httpserver import HTTPServer
     from tornado.httputil import (
         HTTPConnection,
@@ -37,6 +25,7 @@ try:
         HTTPServerConnectionDelegate,
         RequestStartLine,
         ResponseStartLine,
+        format_timestamp,
     )
 except ImportError:
     raise ImportError(
@@ -44,154 +33,65 @@ except ImportError:
     ) from None
 
 if TYPE_CHECKING:
-    from libcloud_mcs.driver import MCSNodeDriver
+    from libcloud_mcs.emulator.emulator import Emulator, Exchange
+    from libcloud_mcs.emulator.faults import Effect
 
-__all__ = ["Emulator"]
+__all__ = ["Server"]
 
-_PATH = "/mcs/v1"
+_log = logging.getLogger(__name__)
+
 _MAX_BODY = 4 * 1024 * 1024
 
 
-class Emulator:
+class Server:
     """
-    A local MCS endpoint with one account. Used with ``with``, it serves from a thread of its own::
+    A server for one emulator. All requests are carried out in the thread of its event loop, one
+    after another; none of them waits for anything, and a fault that waits lets the others pass.
 
-        with Emulator(balance=1000) as cloud:
-            driver = cloud.driver()
-
+    :param emulator: Answers the requests.
     :param host: The address to listen on.
     :param port: The port; ``0``: a free one.
-    :param access_key: The account's access key; ``None``: a random one.
-    :param secret: The account's secret; ``None``: a random one.
-    :param balance: The money that the account begins with.
-    :param instances: How many instances run at the start.
-    :param clock: Tells the time to everything but the check of a request's ``Timestamp``.
-    :param timing: How long things take.
-    :param default_limit: How many rows a page has when ``Limit`` is left out; ``None``: all.
-    :param max_limit: How many rows a page has at most, whatever ``Limit`` says; ``None``: any.
-    :param seed: Makes IDs and passwords the same each time.
     """
 
-    def __init__(
-        self,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        access_key: str | None = None,
-        secret: str | None = None,
-        balance: Decimal | float | str = 1000,
-        instances: int = 0,
-        clock: Clock | None = None,
-        timing: Timing | None = None,
-        default_limit: int | None = None,
-        max_limit: int | None = None,
-        seed: int | None = None,
-    ) -> None:
-        self.access_key = secrets.token_hex(16) if access_key is None else access_key
-        self.secret = secrets.token_hex(16) if secret is None else secret
-        self.clock = clock or Clock()
-        self.cloud = Cloud(clock=self.clock, balance=_money(balance), timing=timing, seed=seed)
-        self.cloud.add_running(instances)
-        self._paging = Paging(default_limit, max_limit)
-        self._lock = threading.Lock()
+    def __init__(self, emulator: Emulator, host: str, port: int) -> None:
+        self._emulator = emulator
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._stop: Callable[[], object] | None = None
 
-    def __repr__(self) -> str:
-        where = self.url if self._socket else "not started"
-        return f"<Emulator {where} access_key={self.access_key!r}>"
-
     @property
-    def url(self) -> str:
-        """The endpoint's URL, once it is bound to its port."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self.port}{_PATH}"
+    def bound(self) -> bool:
+        """Whether it has its port."""
+        return self._socket is not None
 
     @property
     def port(self) -> int:
-        """The port that the endpoint is bound to."""
+        """The port that it is bound to."""
         if self._socket is None:
             raise RuntimeError("the emulator is not started")
         port: int = self._socket.getsockname()[1]
         return port
 
-    def driver(self, **kwargs: Any) -> MCSNodeDriver:
-        """
-        Make a driver that is connected to this endpoint.
-
-        :param kwargs: Further arguments of the driver.
-        """
-        from libcloud_mcs.driver import MCSNodeDriver
-
-        return MCSNodeDriver(self.access_key, self.secret, url=self.url, **kwargs)
-
-    def handle(self, request: Request) -> Answer:
-        """
-        Answer one request.
-
-        :param request: The request as it came.
-        """
-        answer_format = "xml"
-        try:
-            params = read_form(request)
-            if params.get("Format") == "json":
-                answer_format = "json"
-            verify(request, params, self._secret_of, datetime.now(timezone.utc))
-            action = params["Action"]
-            with self._lock:
-                tree = HANDLERS[action](self.cloud, Params(params), self._paging)
-        except RefusedError as error:
-            return render_refusal(error, answer_format)
-        return render(f"{action}Response", tree, answer_format)
-
-    def bind(self) -> None:
-        """
-        Take the port; requests wait from now on until they are served.
-
-        :raises OSError: The port is taken, or the address is not of this machine.
-        """
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        try:
-            bound = socket.create_server((self._host, self._port), family=family, backlog=128)
-        except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # the address is named already
-            raise OSError(
-                error.errno, f"cannot listen on {self._host} port {self._port}: {reason}"
-            ) from None
-        bound.setblocking(False)
-        self._socket = bound
-
-    async def serve(self, stop: asyncio.Event) -> None:
-        """
-        Serve requests until told to stop.
-
-        :param stop: Tells it.
-        """
-        server = HTTPServer(_Service(self.handle), max_body_size=_MAX_BODY)
-        server.add_socket(cast("socket.socket", self._socket))
-        try:
-            await stop.wait()
-        finally:
-            server.stop()
-            await server.close_all_connections()
-            self._socket = None
+    @property
+    def netloc(self) -> str:
+        """Host and port, as in a URL."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"{host}:{self.port}"
 
     def start(self) -> None:
         """Serve from a thread, from now on until :meth:`stop`."""
         if self._thread is not None:
             raise RuntimeError("the emulator is started already")
-        self.bind()
+        self._bind()
         started = threading.Event()
 
         async def main() -> None:
             stop = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            self._stop = partial(loop.call_soon_threadsafe, stop.set)
+            self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set)
             started.set()
-            await self.serve(stop)
+            await self._serve(stop)
 
         self._thread = threading.Thread(
             target=lambda: asyncio.run(main()), name="mcs-emulator", daemon=True
@@ -207,39 +107,68 @@ class Emulator:
         self._thread.join()
         self._thread = self._stop = None
 
-    def __enter__(self) -> Emulator:
-        self.start()
-        return self
+    def run(self, ready: Callable[[], object]) -> None:
+        """
+        Serve from this thread until SIGINT or SIGTERM comes.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
+        :param ready: Called when requests are served.
+        """
 
-    def _secret_of(self, access_key: str) -> str | None:
-        return self.secret if access_key == self.access_key else None
+        async def main() -> None:
+            stop = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, stop.set)
+            ready()
+            await self._serve(stop)
+
+        self._bind()
+        asyncio.run(main())
+
+    def _bind(self) -> None:
+        # Bound before anything returns: from now on requests wait until they are served.
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            bound = socket.create_server((self._host, self._port), family=family, backlog=128)
+        except OSError as error:
+            reason = str(error.strerror).partition(" (")[0]  # the address is named already
+            raise OSError(
+                error.errno, f"cannot listen on {self._host} port {self._port}: {reason}"
+            ) from None
+        bound.setblocking(False)
+        self._socket = bound
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        server = HTTPServer(_Service(self._emulator), max_body_size=_MAX_BODY)
+        server.add_socket(cast("socket.socket", self._socket))
+        try:
+            await stop.wait()
+        finally:
+            server.stop()
+            await server.close_all_connections()
+            self._socket = None
 
 
 class _Service(HTTPServerConnectionDelegate):
     """Tornado's view of the emulator: a message for each request."""
 
-    def __init__(self, handle: Callable[[Request], Answer]) -> None:
-        self._handle = handle
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        # The loop itself keeps no strong reference to what it runs.
+        self.tasks: set[asyncio.Task[None]] = set()
 
     def start_request(
         self, server_conn: object, request_conn: HTTPConnection
     ) -> HTTPMessageDelegate:
-        return _Message(self._handle, request_conn)
+        return _Message(self, self._emulator, cast("HTTP1Connection", request_conn))
 
 
 class _Message(HTTPMessageDelegate):
     """One request while it comes in. Its body is left alone: reading forms is the wire's."""
 
-    def __init__(self, handle: Callable[[Request], Answer], connection: HTTPConnection) -> None:
-        self._handle = handle
+    def __init__(self, service: _Service, emulator: Emulator, connection: HTTP1Connection) -> None:
+        self._service = service
+        self._emulator = emulator
         self._connection = connection
         self._body = bytearray()
 
@@ -253,7 +182,7 @@ class _Message(HTTPMessageDelegate):
         self._body += chunk
 
     def finish(self) -> None:
-        answer = self._handle(
+        exchange = self._emulator.take(
             Request(
                 method=self._start.method,
                 target=self._start.path,
@@ -262,19 +191,59 @@ class _Message(HTTPMessageDelegate):
                 body=bytes(self._body),
             )
         )
+        if exchange.effect is None:
+            self._send(exchange, self._emulator.handle(exchange))
+            return
+        task = asyncio.get_running_loop().create_task(self._go_wrong(exchange, exchange.effect))
+        self._service.tasks.add(task)
+        task.add_done_callback(self._service.tasks.discard)
+
+    async def _go_wrong(self, exchange: Exchange, effect: Effect) -> None:
+        if effect.seconds:
+            await asyncio.sleep(effect.seconds)
+        if effect.run:
+            try:
+                effect.run()
+            except Exception:
+                _log.exception("what was to happen meanwhile failed")
+                self._close()
+                return
+        answer: Answer | None = None
+        if not effect.drop_before:
+            if effect.answer is None or effect.after:
+                answer = self._emulator.handle(exchange)
+            if effect.answer is not None:
+                answer = effect.answer(exchange.answer_format)
+        if answer is None or effect.drop_after:
+            self._emulator.remember(exchange, None)
+            self._close()
+            return
+        if effect.content_type is not None:
+            answer = replace(answer, content_type=effect.content_type)
+        await self._send(exchange, answer, effect.cut)
+
+    def _send(
+        self, exchange: Exchange, answer: Answer, cut: int | None = None
+    ) -> asyncio.Future[None]:
+        self._emulator.remember(exchange, answer)
         headers = HTTPHeaders(
-            {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
+            {
+                "Content-Type": answer.content_type,
+                "Content-Length": str(len(answer.body)),
+                "Date": format_timestamp(self._emulator.signature_time()),
+                **answer.headers,
+            }
         )
-        line = ResponseStartLine("HTTP/1.1", answer.status, responses[answer.status])
-        self._connection.write_headers(line, headers, answer.body)
-        self._connection.finish()
+        reason = responses.get(answer.status, "Unknown")
+        line = ResponseStartLine("HTTP/1.1", answer.status, reason)
+        body = answer.body if cut is None else answer.body[:cut]
+        sent = self._connection.write_headers(line, headers, body)
+        if len(body) == len(answer.body):
+            self._connection.finish()
+        else:
+            sent.add_done_callback(lambda _: self._close())
+        return sent
 
-
-def _money(amount: Decimal | float | str) -> Decimal:
-    try:
-        money = Decimal(str(amount))
-        if money.is_finite() and money >= 0:
-            return money
-    except InvalidOperation:
-        pass
-    raise ValueError(f"balance: an amount of money from 0 was expected, not {amount!r}")
+    def _close(self) -> None:
+        if self._connection.stream is not None:
+            self._connection.stream.close()

@@ -10,7 +10,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -61,6 +61,10 @@ class Answer:
     status: int
     content_type: str
     body: bytes
+    #: Further headers.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: Why the request was refused; ``""`` when it was not.
+    refusal: str = ""
 
 
 def read_form(request: Request) -> dict[str, str]:
@@ -110,6 +114,8 @@ def verify(
     params: Mapping[str, str],
     secret_of: Callable[[str], str | None],
     now: datetime,
+    *,
+    debug: bool = False,
 ) -> str:
     """
     Check what every request must have.
@@ -117,6 +123,7 @@ def verify(
     :param params: The parameters.
     :param secret_of: Gives the secret of an access key, ``None`` for one that nobody has.
     :param now: The time that the request's own is compared with.
+    :param debug: Whether to tell the owner of a wrong signature what should have been signed.
     :return: The access key.
     :raises RefusedError: A check failed.
     """
@@ -128,7 +135,7 @@ def verify(
             Refusal.UNKNOWN_KEY,
             f"AWSAccessKeyId: nobody has the access key {params['AWSAccessKeyId']!r}",
         )
-    _check_signature(request, params, secret)
+    _check_signature(request, params, secret, debug=debug)
     _check_time(params["Timestamp"], now)
     if params["Action"] not in ACTIONS:
         raise RefusedError(
@@ -171,7 +178,9 @@ def _check_algorithm(params: Mapping[str, str]) -> None:
         )
 
 
-def _check_signature(request: Request, params: Mapping[str, str], secret: str) -> None:
+def _check_signature(
+    request: Request, params: Mapping[str, str], secret: str, *, debug: bool
+) -> None:
     host = request.host.strip().lower().removesuffix(":80")
     signed = {name: value for name, value in params.items() if name != "Signature"}
     text = string_to_sign(
@@ -179,7 +188,8 @@ def _check_signature(request: Request, params: Mapping[str, str], secret: str) -
     )
     expected = sign(secret=secret, text=text, signature_method=params["SignatureMethod"])
     if not hmac.compare_digest(expected.encode(), params["Signature"].encode()):
-        raise RefusedError(Refusal.NOT_SIGNED, "Signature: it is not that of this request")
+        hint = f"; the string to sign is {text!r}" if debug else ""
+        raise RefusedError(Refusal.NOT_SIGNED, f"Signature: it is not that of this request{hint}")
 
 
 def _check_time(timestamp: str, now: datetime) -> None:
@@ -223,7 +233,8 @@ def render_refusal(error: RefusedError, answer_format: str) -> Answer:
     """Write the error document of a refusal."""
     status = error.refusal.status
     tree = {"Error": {"message": error.message, "code": status}}
-    return render("ErrorResponse", tree, answer_format, status)
+    answer = render("ErrorResponse", tree, answer_format, status)
+    return replace(answer, refusal=error.message)
 
 
 def _write_xml(parts: list[str], name: str, value: Any) -> None:

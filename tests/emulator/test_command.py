@@ -94,3 +94,29 @@ def test_it_warns_when_others_can_reach_it(start):
     assert process.stdout.readline().startswith("MCS endpoint: http://0.0.0.0:")
     process.terminate()
     assert "warning: listening on 0.0.0.0" in process.stderr.read()
+
+
+def test_more_of_its_options(start):
+    process = start(
+        *("--access-key", "me", "--secret", "mine", "--instances", "5", "--debug"),
+        *("--default-limit", "2", "--max-limit", "3", "--stop-seconds", "0"),
+        *("--fault", "GetBalance error=507 times=1", "--fault", "GetBalance too_many times=1"),
+    )
+    process.stdout.readline()
+    found = settings(process, 2)
+    client = Client(found["MOS_URL"], "me", "mine", answer_format="json")
+    assert [client("GetBalance").status_code for _ in range(3)] == [507, 429, 200]
+    for limit, count in (({}, 2), ({"Limit": "9"}, 3)):
+        rows = client.tree("DescribeInstances", **limit)["InstanceSet"]["Instance"]
+        assert len(rows) == count
+    client.tree("StopInstance", InstanceId="instance-1")
+    status = client.tree("DescribeInstanceStatus", InstanceId="instance-1")
+    assert status["InstanceStatus"]["status"] == "ready"
+    client.secret = "wrong"
+    assert "the string to sign is" in client.refused("GetBalance")[1]
+
+
+def test_a_fault_that_makes_no_sense(start):
+    process = start("--fault", "GetBalance explode")
+    assert process.wait(10) == 1
+    assert "'explode'" in process.stderr.read()

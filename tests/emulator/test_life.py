@@ -202,7 +202,7 @@ def test_creating_charges_the_account(held, ask, duration, price, expire_at):
     instance = create(ask, **({"Duration": duration} if duration else {}))
     assert lease(ask)[:2] == ("2026-01-31T12:00:00Z", expire_at)
     assert balance(ask) == 1000 - Decimal(price)
-    (charge,) = held.cloud.ledger
+    (charge,) = held.ledger
     assert (charge.action, charge.instance_id) == ("CreateInstance", instance["instanceId"])
     assert (charge.at, charge.amount) == (START, Decimal(price))
     assert charge.balance == 1000 - Decimal(price)
@@ -243,7 +243,7 @@ def test_without_the_money_nothing_is_done(action, params):
         before = (ask.tree("DescribeInstances"), lease(ask), balance(ask))
         assert ask.refused(action, **params) == (406, "No enough balance")
         assert (ask.tree("DescribeInstances"), lease(ask), balance(ask)) == before
-        assert len(cloud.cloud.ledger) == 1
+        assert len(cloud.ledger) == 1
 
 
 def test_a_lease_that_ends_stops_the_instance_and_a_day_later_it_is_gone(held, ask):
@@ -328,7 +328,7 @@ def test_what_cannot_be_created(held, ask, params, code, words):
     assert got == code
     assert all(word in message for word in words)
     assert names(ask) == ["taken"]
-    assert len(held.cloud.ledger) == 1
+    assert len(held.ledger) == 1
 
 
 @pytest.mark.parametrize("missing", ["ImageId", "InstanceType"])
@@ -599,7 +599,7 @@ def test_it_can_be_started_again():
 
 def test_the_fixture_gives_each_test_its_own(mcs_emulator):
     mcs_emulator.driver().create_node("a", "small", TURNKEY)
-    assert len(mcs_emulator.cloud.ledger) == 1
+    assert len(mcs_emulator.ledger) == 1
 
 
 def test_it_cannot_be_started_twice(cloud):

@@ -1,0 +1,257 @@
+"""
+The emulator under load.
+
+Many clients with kept-alive connections read and write for a while. Then: was there an error, was a
+write lost, did memory or open files grow? And what does a request cost the emulator's process, next
+to a bare Tornado server that sends ready bytes?
+
+    python benchmarks/emulator_load.py --seconds 60 --clients 32
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from libcloud_mcs.signature import canonical_query, sign, string_to_sign
+
+IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Process:
+    """A server in a process of its own."""
+
+    def __init__(self, *command: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *command], stdout=subprocess.PIPE, text=True
+        )
+        self.url = self.process.stdout.readline().split(": ")[1].strip()
+
+    def cpu(self) -> float:
+        """Give the seconds of processor time that it has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory(self) -> float:
+        """Give the memory that it uses now, in MB."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def files(self) -> int:
+        """Give the number of its open files."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+class Client:
+    """Signs requests and sends them over one connection that is kept."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.host, self.path = parts.netloc, parts.path
+        self.connection = http.client.HTTPConnection(parts.netloc, timeout=60)
+
+    def body(self, action: str, **params: str) -> str:
+        form = {name.replace("_", "."): value for name, value in params.items()} | {
+            "Action": action,
+            "AWSAccessKeyId": "me",
+            "Timestamp": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "SignatureVersion": "2",
+            "SignatureMethod": "HmacSHA256",
+            "Format": "json",
+        }
+        query = canonical_query(form)
+        text = string_to_sign(method="POST", host=self.host, path=self.path, query=query)
+        signature = sign(secret="mine", text=text, signature_method="HmacSHA256")
+        return f"{query}&{canonical_query({'Signature': signature})}"
+
+    def send(self, body: str) -> bytes:
+        self.connection.request("POST", self.path, body, FORM)
+        response = self.connection.getresponse()
+        data = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"HTTP {response.status}: {data[:200]!r}")
+        return data
+
+    def ask(self, action: str, **params: str) -> dict:
+        return json.loads(self.send(self.body(action, **params)))[f"{action}Response"]
+
+
+def emulator(*arguments: str) -> Process:
+    account = ("--access-key", "me", "--secret", "mine", "--balance", "1000000")
+    return Process("-m", "libcloud_mcs.emulator", "--port", "0", *account, *arguments)
+
+
+def bare(answer: bytes) -> Process:
+    with tempfile.NamedTemporaryFile(suffix=".json", delete=False) as file:
+        file.write(answer)
+    try:
+        return Process(__file__, "--bare", file.name)
+    finally:
+        os.unlink(file.name)
+
+
+def serve_bare(answer: bytes) -> None:
+    """Serve ready bytes to everything, with the library that the emulator uses."""
+    from tornado.httpserver import HTTPServer
+    from tornado.httputil import HTTPHeaders, ResponseStartLine
+    from tornado.netutil import bind_sockets
+
+    def respond(request: object) -> None:
+        headers = HTTPHeaders(
+            {"Content-Type": "application/json", "Content-Length": str(len(answer))}
+        )
+        request.connection.write_headers(ResponseStartLine("HTTP/1.1", 200, "OK"), headers, answer)
+        request.connection.finish()
+
+    async def main() -> None:
+        sockets = bind_sockets(0, "127.0.0.1")
+        HTTPServer(respond).add_sockets(sockets)
+        print(f"bare: http://127.0.0.1:{sockets[0].getsockname()[1]}/", flush=True)
+        await asyncio.Event().wait()
+
+    asyncio.run(main())
+
+
+def load(server: Process, clients: int, seconds: float, prefix: str) -> tuple[Counter, set[str]]:
+    """Read and write from many clients; give what was done and the names that must be there."""
+    done: Counter = Counter()
+    kept: set[str] = set()
+    end = time.monotonic() + seconds
+
+    def one(number: int) -> None:
+        client = Client(server.url)
+        mine: list[str] = []
+        turn = 0
+        while time.monotonic() < end:
+            turn += 1
+            try:
+                if turn % 10 == 1:
+                    name = f"{prefix}{number}-{turn}"
+                    client.ask(
+                        "CreateInstance",
+                        ImageId=IMAGE,
+                        InstanceType="small",
+                        InstanceName=name,
+                        Duration="1H",
+                    )
+                    mine.append(name)
+                elif turn % 10 == 5:
+                    client.ask("PutInstanceMetadata", InstanceId=mine[-1], Name_1="a", Value_1="b")
+                elif turn % 10 == 9 and len(mine) > 5:
+                    client.ask("TerminateInstance", InstanceId=mine.pop(0))
+                else:
+                    client.ask("DescribeInstances", Limit="10")
+                done["requests"] += 1
+            except Exception as error:
+                done[f"error: {error!r}"[:200]] += 1
+                client = Client(server.url)
+        kept.update(mine)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return done, kept
+
+
+def under_load(clients: int, seconds: float) -> bool:
+    """Load the emulator; print what came of it, and tell whether it was all right."""
+    server = emulator("--terminate-seconds", "0")
+    try:
+        load(server, clients, seconds / 10, "warm")
+        memory, files, cpu = server.memory(), server.files(), server.cpu()
+        client = Client(server.url)
+        before = client.ask("DescribeInstances", Limit="0")["InstanceSet"]["Total"]
+        done, kept = load(server, clients, seconds, "c")
+        cpu = server.cpu() - cpu
+        rows = client.ask("DescribeInstances")["InstanceSet"]["Instance"]
+        names = {row["instanceName"] for row in rows}
+        errors = {what: count for what, count in done.items() if what != "requests"}
+        print(f"{clients} clients, {seconds:.0f} s: {done['requests']} requests")
+        each = cpu / done["requests"] * 1e6
+        print(f"  {done['requests'] / seconds:.0f} a second, {each:.0f} us of CPU each")
+        print(f"  errors: {sum(errors.values())}", *list(errors)[:3])
+        print(f"  writes lost: {len(kept - names)} of {len(kept)}")
+        print(f"  memory: {memory:.0f} MB before, {server.memory():.0f} MB after,", end="")
+        print(f" {before} and {len(rows)} instances")
+        print(f"  open files: {files} before, {server.files()} after")
+        return not errors and not kept - names
+    finally:
+        server.stop()
+
+
+def cost(server: Process, bodies: list[str], count: int) -> float:
+    """Give the CPU time of one request, in seconds."""
+    client = Client(server.url)
+    before = server.cpu()
+    for number in range(count):
+        client.send(bodies[number % len(bodies)])
+    return (server.cpu() - before) / count
+
+
+def next_to_bare() -> None:
+    """Print what requests cost, next to a bare server that sends the same bytes."""
+    print("CPU of one request, in ms, and the ratio to a bare server that sends the same bytes:")
+    server = emulator("--instances", "10000")
+    try:
+        client = Client(server.url)
+        for what, params, count in (
+            ("GetBalance", {}, 2000),
+            ("10,000 instances, a page of 100", {"Limit": "100"}, 500),
+            ("10,000 instances, a page of 1,000", {"Limit": "1000"}, 100),
+        ):
+            action = "DescribeInstances" if params else "GetBalance"
+            step = int(params.get("Limit", "0"))
+            bodies = [
+                client.body(action, **params, **({"Offset": str(offset)} if params else {}))
+                for offset in (range(0, 10_000, step) if step else [0])
+            ]
+            ready = bare(client.send(bodies[0]))
+            try:
+                ratios = []
+                for _ in range(3):
+                    ours, theirs = cost(server, bodies, count), cost(ready, bodies, count)
+                    ratios.append((ours / theirs, ours, theirs))
+                ratio, ours, theirs = sorted(ratios)[1]
+                print(f"  {what}: {ours * 1e3:.2f} / {theirs * 1e3:.2f} = {ratio:.1f}")
+            finally:
+                ready.stop()
+    finally:
+        server.stop()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--bare", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.bare is not None:
+        serve_bare(Path(arguments.bare).read_bytes())
+        return 0
+    good = under_load(arguments.clients, arguments.seconds)
+    next_to_bare()
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

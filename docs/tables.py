@@ -1,0 +1,98 @@
+"""
+Writes the tables of the documents that are made from the code: ``make tables``.
+
+Each stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``. A test fails when one is out of date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from libcloud_mcs.actions import ACTIONS
+from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES
+from libcloud_mcs.emulator.errors import Refusal
+from libcloud_mcs.emulator.faults import EFFECTS
+
+DOCS = Path(__file__).parent
+
+
+def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def actions() -> str:
+    head = ("action", "kind", "verb of the driver", "its answer is in", "filters")
+    rows = [
+        (
+            f"`{action.name}`",
+            action.kind.value,
+            f"`{action.verb}`",
+            f"`{action.holder}`" if action.holder else "the root",
+            ", ".join(f"`{name}`" for name in action.filters),
+        )
+        for action in ACTIONS.values()
+    ]
+    return table(head, rows)
+
+
+def refusals() -> str:
+    return table(("code", "when"), [(refusal.status, refusal.reason) for refusal in Refusal])
+
+
+def types() -> str:
+    head = ("name", "cores", "memory (MB)", "volume (MB)", "Mbps", "an hour", "a month")
+    rows = [
+        (
+            f"`{each.name}`",
+            each.cpu,
+            each.memory,
+            each.volume,
+            each.external_bandwidth,
+            each.per_hour,
+            each.per_month,
+        )
+        for each in TYPES
+    ]
+    return table(head, rows)
+
+
+def templates() -> str:
+    return table(
+        ("name", "status", "account"),
+        [(f"`{each.name}`", each.status, f"`{each.account}`") for each in TEMPLATES],
+    )
+
+
+def effects() -> str:
+    return ", ".join(f"`{name}`" for name in EFFECTS) + "\n"
+
+
+TABLES = {
+    "actions": actions,
+    "effects": effects,
+    "refusals": refusals,
+    "templates": templates,
+    "types": types,
+}
+
+
+def with_tables(text: str) -> str:
+    """Give a document with its tables as they should be."""
+    for name, make in TABLES.items():
+        head, tail = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        parts = re.split(f"{head}.*?{tail}", text, flags=re.DOTALL)
+        text = f"{head}{make()}{tail}".join(parts)
+    return text
+
+
+def main() -> int:
+    for path in DOCS.glob("*.md"):
+        path.write_text(with_tables(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

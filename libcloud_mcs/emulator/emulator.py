@@ -1,0 +1,543 @@
+"""The emulator: accounts, clock, faults, records, and what is made of each request."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from decimal import Decimal, InvalidOperation
+from os import PathLike
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from libcloud_mcs.emulator import control
+from libcloud_mcs.emulator.actions import HANDLERS, Paging
+from libcloud_mcs.emulator.clock import Clock
+from libcloud_mcs.emulator.cloud import Addresses, Charge, Cloud, Timing
+from libcloud_mcs.emulator.errors import RefusedError
+from libcloud_mcs.emulator.faults import Effect, Fault, Faults
+from libcloud_mcs.emulator.params import Params
+from libcloud_mcs.emulator.server import Server
+from libcloud_mcs.emulator.store import Store
+from libcloud_mcs.emulator.wire import Answer, Request, read_form, render, render_refusal, verify
+
+if TYPE_CHECKING:
+    from libcloud_mcs.driver import MCSNodeDriver
+
+__all__ = ["Account", "Emulator", "Exchange", "Record"]
+
+_PATH = "/mcs/v1"
+#: Not kept with a request's record: what is long, or could be of use to somebody else.
+_NOT_RECORDED = ("Signature", "PublicKeyMaterial")
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account and how to sign for it."""
+
+    access_key: str
+    secret: str = field(repr=False)
+    cloud: Cloud = field(repr=False)
+
+    @property
+    def ledger(self) -> list[Charge]:
+        """Every charge, oldest first."""
+        return list(self.cloud.ledger)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A request that was made, and what became of it."""
+
+    at: datetime
+    access_key: str
+    action: str
+    #: Its parameters, but for the signature and public keys.
+    params: dict[str, str]
+    #: The HTTP status of its answer.
+    status: int
+    #: Why it was refused; ``""`` when it was not.
+    message: str
+    #: The fault that was injected; ``""`` when none was.
+    fault: str
+
+
+class Exchange:
+    """A request on its way through the emulator."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.params: dict[str, str] = {}
+        self.refused: RefusedError | None = None
+        self.effect: Effect | None = None
+        try:
+            self.params = read_form(request)
+        except RefusedError as error:
+            self.refused = error
+
+    @property
+    def action(self) -> str:
+        """The action that is asked for, ``""`` where none is."""
+        return self.params.get("Action", "")
+
+    @property
+    def answer_format(self) -> str:
+        """The format in which it is to be answered."""
+        return "json" if self.params.get("Format") == "json" else "xml"
+
+
+class Emulator:
+    """
+    A local MCS endpoint. Used with ``with``, it serves from a thread of its own::
+
+        with Emulator(balance=1000) as cloud:
+            driver = cloud.driver()
+
+    Durations are seconds of :attr:`clock`, and ``0`` is at once.
+
+    :param host: The address to listen on.
+    :param port: The port; ``0``: a free one.
+    :param access_key: The account's access key; ``None``: a random one.
+    :param secret: The account's secret; ``None``: a random one.
+    :param balance: The money that the account begins with.
+    :param instances: How many instances run at the start.
+    :param clock: Tells the time; ``None``: real time, until it is moved.
+    :param boot_seconds: How long a new instance takes to run.
+    :param start_seconds: How long a stopped one takes.
+    :param stop_seconds: How long a stop takes that is not forced.
+    :param reboot_seconds: How long a reboot takes.
+    :param rebuild_seconds: How long a new system disk takes.
+    :param change_seconds: How long a change of type takes.
+    :param terminate_seconds: How long a deleted instance is still there.
+    :param default_limit: How many rows a page has when ``Limit`` is left out; ``None``: all.
+    :param max_limit: How many rows a page has at most, whatever ``Limit`` says; ``None``: any.
+    :param churn: How many instances of nobody's go, and as many others come, before each page of
+        a list of instances but the first.
+    :param seed: Makes IDs, addresses, passwords, the access key and the secret the same each time.
+    :param signature_clock: What the time of a request is compared with: ``"real"`` time, so that a
+        moved clock breaks no signature, or the ``"emulated"`` one.
+    :param debug: Whether a wrong signature is answered with the string that should be signed.
+    :param state: A file in which everything is kept; what it holds goes before ``balance`` and
+        ``instances``.
+    :param max_records: How many requests are remembered.
+    :raises ValueError: An argument makes no sense, or ``state`` cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        access_key: str | None = None,
+        secret: str | None = None,
+        balance: Decimal | float | str = 1000,
+        instances: int = 0,
+        clock: Clock | None = None,
+        boot_seconds: float = Timing.boot_seconds,
+        start_seconds: float = Timing.start_seconds,
+        stop_seconds: float = Timing.stop_seconds,
+        reboot_seconds: float = Timing.reboot_seconds,
+        rebuild_seconds: float = Timing.rebuild_seconds,
+        change_seconds: float = Timing.change_seconds,
+        terminate_seconds: float = Timing.terminate_seconds,
+        default_limit: int | None = None,
+        max_limit: int | None = None,
+        churn: int = 0,
+        seed: int | None = None,
+        signature_clock: str = "real",
+        debug: bool = False,
+        state: str | PathLike[str] | None = None,
+        max_records: int = 1000,
+    ) -> None:
+        if signature_clock not in ("real", "emulated"):
+            raise ValueError(
+                f"signature_clock: 'real' or 'emulated' was expected, not {signature_clock!r}"
+            )
+        self._timing = Timing(
+            boot_seconds=_seconds(boot_seconds, "boot_seconds"),
+            start_seconds=_seconds(start_seconds, "start_seconds"),
+            stop_seconds=_seconds(stop_seconds, "stop_seconds"),
+            reboot_seconds=_seconds(reboot_seconds, "reboot_seconds"),
+            rebuild_seconds=_seconds(rebuild_seconds, "rebuild_seconds"),
+            change_seconds=_seconds(change_seconds, "change_seconds"),
+            terminate_seconds=_seconds(terminate_seconds, "terminate_seconds"),
+        )
+        self._paging = Paging(
+            None if default_limit is None else _count(default_limit, "default_limit", 1),
+            None if max_limit is None else _count(max_limit, "max_limit", 1),
+        )
+        self._churn = _count(churn, "churn")
+        self._seed = seed
+        self._signature_clock = signature_clock
+        self._debug = debug
+        self._beginning = (_money(balance), _count(instances, "instances"))
+        self.clock = clock or Clock()
+        self.faults = Faults()
+        self._records: deque[Record] = deque(maxlen=_count(max_records, "max_records"))
+        self._lock = threading.RLock()
+        self._addresses = Addresses()
+        self._accounts: dict[str, Account] = {}
+        self._kept = state is not None
+        self._store = None if state is None else Store(state)
+        try:
+            self._begin(access_key, secret)
+        except BaseException:
+            self.close()
+            raise
+        self.clock.on_change = self._save_clock
+        #: Whether only this machine can reach it.
+        self.loopback = control.is_loopback(host)
+        self._server = Server(self, host, port)
+
+    def __repr__(self) -> str:
+        where = self.url if self._server.bound else "not started"
+        return f"<Emulator {where} access_key={self.access_key!r}>"
+
+    # Where it is, and who may use it
+
+    @property
+    def url(self) -> str:
+        """The endpoint's URL, once it is bound to its port."""
+        return f"http://{self._server.netloc}{_PATH}"
+
+    @property
+    def port(self) -> int:
+        """The port that the endpoint is bound to."""
+        return self._server.port
+
+    @property
+    def account(self) -> Account:
+        """The first account."""
+        return next(iter(self._accounts.values()))
+
+    @property
+    def accounts(self) -> list[Account]:
+        """All accounts."""
+        return list(self._accounts.values())
+
+    @property
+    def access_key(self) -> str:
+        """The first account's access key."""
+        return self.account.access_key
+
+    @property
+    def secret(self) -> str:
+        """The first account's secret."""
+        return self.account.secret
+
+    @property
+    def cloud(self) -> Cloud:
+        """What the first account has: its instances, key pairs and money."""
+        return self.account.cloud
+
+    @property
+    def ledger(self) -> list[Charge]:
+        """Every charge of the first account, oldest first."""
+        return self.account.ledger
+
+    @property
+    def records(self) -> list[Record]:
+        """The last requests that were made, oldest first."""
+        with self._lock:
+            return list(self._records)
+
+    def add_account(
+        self,
+        access_key: str | None = None,
+        secret: str | None = None,
+        balance: Decimal | float | str = 1000,
+        instances: int = 0,
+    ) -> Account:
+        """
+        Add an account that shares nothing with the others but the clock.
+
+        :param access_key: Its access key; ``None``: a random one.
+        :param secret: Its secret; ``None``: a random one.
+        :param balance: The money that it begins with.
+        :param instances: How many instances run at the start.
+        :raises ValueError: The access key is taken.
+        """
+        with self._lock:
+            if access_key in self._accounts:
+                raise ValueError(f"access_key: there is an account {access_key!r} already")
+            account = self._new_account(access_key, secret, _money(balance))
+            for number in range(1, _count(instances, "instances") + 1):
+                account.cloud.add_running(f"instance-{number}")
+            self._accounts[account.access_key] = account
+            self._save(account)
+            return account
+
+    def driver(self, account: Account | None = None, **kwargs: Any) -> MCSNodeDriver:
+        """
+        Make a driver that is connected to this endpoint.
+
+        :param account: The account to use; ``None``: the first.
+        :param kwargs: Further arguments of the driver.
+        """
+        from libcloud_mcs.driver import MCSNodeDriver
+
+        account = account or self.account
+        return MCSNodeDriver(account.access_key, account.secret, url=self.url, **kwargs)
+
+    def inject(
+        self,
+        effect: Effect,
+        on: str = "*",
+        *,
+        nth: int = 1,
+        times: int | None = None,
+        probability: float = 1.0,
+        seed: int | None = None,
+    ) -> Fault:
+        """Let something go wrong: see :meth:`~libcloud_mcs.emulator.faults.Faults.inject`."""
+        return self.faults.inject(
+            effect, on, nth=nth, times=times, probability=probability, seed=seed
+        )
+
+    def reset(self) -> None:
+        """
+        Begin anew: the accounts are as they were when the emulator was made (others are gone), the
+        clock runs with real time, no fault is left, no request is remembered.
+        """
+        with self._lock:
+            first = self.account
+            self.faults.clear()
+            self._records.clear()
+            self.clock.reset()
+            self._accounts.clear()
+            self._addresses.serial = 0
+            if self._store:
+                self._store.clear()
+            self._begin(first.access_key, first.secret)
+
+    # Serving
+
+    def start(self) -> None:
+        """
+        Serve from a thread, from now on until :meth:`stop`.
+
+        :raises OSError: The port is taken, or the address is not of this machine.
+        :raises RuntimeError: It is started already, or its state was closed.
+        """
+        if self._kept and self._store is None:
+            raise RuntimeError("the emulator's state was closed: make a new emulator of it")
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop serving; all connections are closed. The state stays, and can be served again."""
+        self._server.stop()
+
+    def run(self, ready: Any = lambda: None) -> None:
+        """
+        Serve from this thread until SIGINT or SIGTERM comes, then close the state.
+
+        :param ready: Called when requests are served.
+        :raises OSError: The port is taken, or the address is not of this machine.
+        """
+        try:
+            self._server.run(ready)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close the file of the state, where there is one."""
+        if self._store:
+            self._store.close()
+            self._store = None
+
+    def __enter__(self) -> Emulator:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self.close()
+
+    # One request
+
+    def take(self, request: Request) -> Exchange:
+        """Read a request, and see what is to go wrong with it."""
+        exchange = Exchange(request)
+        if not control.is_for_people(request):
+            exchange.effect = self.faults.draw(exchange.action)
+        return exchange
+
+    def handle(self, exchange: Exchange) -> Answer:
+        """Carry a request out and answer it."""
+        if control.is_for_people(exchange.request):
+            return control.handle(self, exchange.request)
+        try:
+            if exchange.refused:
+                raise exchange.refused
+            account = self._verified(exchange)
+            with self._lock:
+                self._come_and_go(account, exchange.params)
+                tree = HANDLERS[exchange.action](
+                    account.cloud, Params(exchange.params), self._paging
+                )
+                self._save(account)
+        except RefusedError as error:
+            return render_refusal(error, exchange.answer_format)
+        return render(f"{exchange.action}Response", tree, exchange.answer_format)
+
+    def remember(self, exchange: Exchange, answer: Answer | None) -> None:
+        """
+        Keep a record of a request.
+
+        :param answer: What was sent; ``None`` when nothing was.
+        """
+        if control.is_for_people(exchange.request):
+            return
+        params = {
+            name: value for name, value in exchange.params.items() if name not in _NOT_RECORDED
+        }
+        record = Record(
+            at=self.clock.now(),
+            access_key=params.pop("AWSAccessKeyId", ""),
+            action=params.pop("Action", ""),
+            params=params,
+            status=answer.status if answer else 0,
+            message=answer.refusal if answer else "no answer was sent",
+            fault=exchange.effect.name if exchange.effect else "",
+        )
+        with self._lock:
+            self._records.append(record)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Give everything that can be seen from outside, without secrets, as plain data."""
+        with self._lock:
+            now = self.clock.now()
+            return {
+                "url": self.url,
+                "now": control.iso(now),
+                "frozen": self.clock.frozen,
+                "accounts": [control.account_data(each, now) for each in self.accounts],
+                "requests": [control.record_data(each) for each in self._records],
+                "faults": [control.fault_data(each) for each in self.faults],
+            }
+
+    # What these stand on
+
+    def _begin(self, access_key: str | None, secret: str | None) -> None:
+        for kept in self._store.accounts() if self._store else []:
+            given = secret if secret and kept.access_key == access_key else None
+            cloud = Cloud(
+                clock=self.clock,
+                seed=kept.seed,
+                balance=kept.balance,
+                timing=self._timing,
+                addresses=self._addresses,
+            )
+            cloud.balance_at, cloud.drawn = kept.balance_at, kept.drawn
+            cloud.restore(kept.instances, kept.key_pairs, kept.ledger)
+            account = Account(kept.access_key, given or kept.secret, cloud)
+            self._accounts[kept.access_key] = account
+        if self._store and (clock := self._store.clock()):
+            self.clock.restore(clock)
+        if access_key in self._accounts and access_key is not None:
+            # The account that was named is the first.
+            self._accounts = {access_key: self._accounts[access_key], **self._accounts}
+        elif not self._accounts or access_key is not None:
+            balance, instances = self._beginning
+            account = self._new_account(access_key, secret, balance)
+            for number in range(1, self._churn + 1):
+                account.cloud.add_running(f"passer-by-{number}")
+            for number in range(1, instances + 1):
+                account.cloud.add_running(f"instance-{number}")
+            self._accounts = {account.access_key: account, **self._accounts}
+        for account in self.accounts:
+            self._save(account)
+
+    def _new_account(self, access_key: str | None, secret: str | None, balance: Decimal) -> Account:
+        number = len(self._accounts)
+        seed = secrets.token_hex(16) if self._seed is None else f"{self._seed}/{number}"
+        cloud = Cloud(
+            clock=self.clock,
+            seed=seed,
+            balance=balance,
+            timing=self._timing,
+            addresses=self._addresses,
+        )
+        return Account(access_key or _token(seed, "key"), secret or _token(seed, "secret"), cloud)
+
+    def _verified(self, exchange: Exchange) -> Account:
+        access_key = verify(
+            exchange.request,
+            exchange.params,
+            self._secret_of,
+            self.signature_time(),
+            debug=self._debug,
+        )
+        return self._accounts[access_key]
+
+    def signature_time(self) -> datetime:
+        """Tell the time that requests are compared with, and that answers carry as ``Date``."""
+        if self._signature_clock == "emulated":
+            return self.clock.now()
+        return datetime.now(timezone.utc)
+
+    def _secret_of(self, access_key: str) -> str | None:
+        account = self._accounts.get(access_key)
+        return account.secret if account else None
+
+    def _come_and_go(self, account: Account, params: Mapping[str, str]) -> None:
+        """Before each page but the first: as many instances of nobody's go as others come."""
+        if not self._churn or params["Action"] != "DescribeInstances":
+            return
+        if params.get("Offset", "0") == "0":
+            return
+        passing = [each.name for each in account.cloud.instances() if _passes_by(each.name)]
+        for name in passing[: self._churn]:
+            account.cloud.remove(name)
+        for _ in range(self._churn):
+            account.cloud.add_running(f"passer-by-{self._addresses.serial + 1}-later")
+
+    def _save(self, account: Account) -> None:
+        changes = account.cloud.take_changes()
+        if self._store:
+            self._store.save(account.access_key, account.secret, account.cloud, changes)
+
+    def _save_clock(self) -> None:
+        with self._lock:
+            if self._store:
+                self._store.save_clock(self.clock.state())
+
+
+def _passes_by(name: str) -> bool:
+    return name.startswith("passer-by-")
+
+
+def _token(seed: str, what: str) -> str:
+    """Give an access key or a secret: random, since the seed is, unless the user gave one."""
+    return random.Random(f"{seed}/{what}").randbytes(16).hex()
+
+
+def _money(amount: Decimal | float | str) -> Decimal:
+    try:
+        money = Decimal(str(amount))
+        if money.is_finite() and money >= 0:
+            return money
+    except InvalidOperation:
+        pass
+    raise ValueError(f"balance: an amount of money from 0 was expected, not {amount!r}")
+
+
+def _seconds(value: float, argument: str) -> float:
+    if isinstance(value, (int, float)) and 0 <= value < 1e9:
+        return value
+    raise ValueError(f"{argument}: seconds from 0 were expected, not {value!r}")
+
+
+def _count(value: int, argument: str, least: int = 0) -> int:
+    if isinstance(value, int) and value >= least:
+        return value
+    raise ValueError(f"{argument}: a whole number from {least} was expected, not {value!r}")

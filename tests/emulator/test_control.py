@@ -1,0 +1,296 @@
+"""The clock, the records, several accounts, and ``/_emulator/``, in a program and over HTTP."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import requests
+from plain_client import Client
+
+from libcloud_mcs.emulator import Emulator, overload
+
+CREATE = {
+    "ImageId": "d1620e45-c561-42e7-a2a4-53ae0a389bb9",
+    "InstanceType": "small",
+    "Duration": "1H",
+}
+
+
+@pytest.fixture
+def ask(make_client):
+    return make_client(answer_format="json")
+
+
+@pytest.fixture
+def control(cloud):
+    """Asks ``/_emulator/``; gives what comes back."""
+
+    def call(method, name, data=None, status=200, **kwargs):
+        url = f"http://127.0.0.1:{cloud.port}/_emulator/{name}"
+        if data is not None:
+            kwargs["json"] = data
+        response = requests.request(method, url, timeout=10, **kwargs)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    return call
+
+
+def names(ask):
+    rows = ask.tree("DescribeInstances")["InstanceSet"]["Instance"]
+    return [row["instanceName"] for row in rows]
+
+
+# Records
+
+
+def test_every_request_is_recorded_without_secrets(cloud, ask):
+    ask.tree("DescribeInstances", Limit="1")
+    ask.refused("StartInstance", InstanceId="none")
+    ask.refused("ImportKeyPair", KeyName="a", PublicKeyMaterial="ssh-rsa AAAA")
+    ask.session.post(ask.url, data=b"%zz")
+    first, second, third, fourth = cloud.records
+    assert (first.action, first.status, first.message) == ("DescribeInstances", 200, "")
+    assert first.params["Limit"] == "1"
+    assert first.access_key == cloud.access_key
+    assert (second.status, second.message) == (404, "InstanceId: there is no instance 'none'")
+    assert "PublicKeyMaterial" not in third.params
+    assert (fourth.action, fourth.status) == ("", 400)
+    for record in cloud.records:
+        assert "Signature" not in record.params
+        assert cloud.secret not in repr(record)
+
+
+def test_what_was_never_answered_is_recorded_too(cloud, ask):
+    cloud.inject(overload(), times=1)
+    ask("GetBalance")
+    (record,) = cloud.records
+    assert (record.status, record.fault) == (503, "overload")
+
+
+def test_memory_is_bounded():
+    with Emulator(max_records=5) as cloud:
+        ask = Client(cloud.url, cloud.access_key, cloud.secret)
+        for number in range(8):
+            ask.tree("GetBalance", Number=str(number))
+        assert [record.params["Number"] for record in cloud.records] == list("34567")
+
+
+# Over HTTP
+
+
+def test_the_ledger_over_http(cloud, ask, control):
+    made = ask.tree("CreateInstance", **CREATE)["Instance"]
+    (charge,) = control("GET", "ledger")
+    assert charge == {
+        "access_key": cloud.access_key,
+        "at": charge["at"],
+        "action": "CreateInstance",
+        "instance_id": made["instanceId"],
+        "amount": "0.12",
+        "balance": "999.88",
+    }
+
+
+def test_requests_over_http(cloud, ask, control):
+    ask.refused("StartInstance", InstanceId="none")
+    (record,) = control("GET", "requests")
+    assert (record["action"], record["status"]) == ("StartInstance", 404)
+    assert "'none'" in record["message"]
+
+
+def test_the_clock_over_http(cloud, ask, control):
+    ask.tree("CreateInstance", InstanceName="a", **CREATE)
+    assert control("POST", "clock", {"frozen": True})["frozen"] is True
+    before = control("GET", "clock")
+    assert before == control("GET", "clock")
+    after = control("POST", "clock", {"advance": 3600})
+    assert moment(after) - moment(before) == timedelta(hours=1)
+    assert ask.tree("DescribeInstanceStatus", InstanceId="a")["InstanceStatus"]["status"] == "ready"
+    for text in ("2030-01-01T00:00:00Z", "2030-01-01T08:00:00+08:00"):
+        assert control("POST", "clock", {"set": text})["now"] == "2030-01-01T00:00:00Z"
+    assert names(ask) == []
+    running = control("POST", "clock", {"frozen": False})
+    assert running["frozen"] is False
+    assert cloud.clock.now() - moment(running) < timedelta(seconds=5)
+
+
+def moment(clock):
+    return datetime.fromisoformat(clock["now"].replace("Z", "+00:00"))
+
+
+def test_faults_over_http(cloud, ask, control):
+    made = control(
+        "POST", "faults", {"on": "GetBalance", "effect": "error", "argument": 507, "times": 1}
+    )
+    assert made == {
+        "action": "GetBalance",
+        "effect": "error",
+        "nth": 1,
+        "times": 1,
+        "probability": 1.0,
+        "fired": 0,
+    }
+    assert [ask("GetBalance").status_code for _ in range(2)] == [507, 200]
+    assert control("GET", "faults") == [made | {"fired": 1}]
+    assert control("DELETE", "faults") == []
+    assert list(cloud.faults) == []
+    # The emulator's own paths are never hit.
+    control("POST", "faults", {"effect": "overload"})
+    assert len(control("GET", "faults")) == 1
+
+
+def test_state_and_reset_over_http(cloud, ask, control):
+    ask.tree("CreateInstance", InstanceName="a", **CREATE)
+    state = control("GET", "state")
+    assert state["url"] == cloud.url
+    (account,) = state["accounts"]
+    assert (account["access_key"], account["balance"]) == (cloud.access_key, "999.88")
+    assert [each["name"] for each in account["instances"]] == ["a"]
+    assert cloud.secret not in str(state)
+    state = control("POST", "reset", {})
+    (account,) = state["accounts"]
+    assert (account["balance"], account["instances"], account["ledger"]) == ("1000.00", [], [])
+    assert names(ask) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "kwargs", "status"),
+    [
+        ("GET", "nothing", {}, 404),
+        ("PUT", "clock", {}, 404),
+        ("POST", "clock", {"data": {}}, 400),
+        ("POST", "clock", {"data": "{}", "headers": {"Content-Type": "text/plain"}}, 400),
+        ("POST", "reset", {}, 400),
+        ("POST", "clock", {"json": {}}, 400),
+        ("POST", "clock", {"json": []}, 400),
+        ("POST", "clock", {"json": {"speed": 2}}, 400),
+        ("POST", "clock", {"json": {"advance": "an hour"}}, 400),
+        ("POST", "clock", {"json": {"advance": 1e300}}, 400),
+        ("POST", "clock", {"json": {"set": "tomorrow"}}, 400),
+        ("POST", "clock", {"json": {"set": "2030-01-01T00:00:00"}}, 400),
+        ("POST", "faults", {"json": {}}, 400),
+        ("POST", "faults", {"json": {"effect": "explode"}}, 400),
+        ("POST", "faults", {"json": {"effect": "error"}}, 400),
+        ("POST", "faults", {"json": {"effect": "cut", "nth": "x"}}, 400),
+        ("POST", "faults", {"json": {"effect": "cut", "sometimes": 1}}, 400),
+        ("POST", "faults", {"data": "{", "headers": {"Content-Type": "application/json"}}, 400),
+    ],
+)
+def test_what_makes_no_sense_there(control, method, name, kwargs, status):
+    assert control(method, name, status=status, **kwargs)["error"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8883", "10.0.0.1", "", "[::2]"])
+def test_a_site_that_has_given_itself_this_address_sees_nothing(cloud, control, host):
+    for path in ("_emulator/state", ""):
+        response = requests.get(f"http://127.0.0.1:{cloud.port}/{path}", headers={"Host": host})
+        assert response.status_code == (403 if host else 400)
+        assert cloud.access_key not in response.text
+    for host in ("localhost:1", "127.0.0.9", "[::1]:5"):
+        control("GET", "state", headers={"Host": host})
+
+
+# Accounts
+
+
+def test_accounts_share_nothing_but_the_clock(cloud, ask):
+    other = cloud.add_account("other", "its secret", balance=5, instances=2)
+    stranger = Client(cloud.url, "other", "its secret", answer_format="json")
+    ask.tree("CreateInstance", InstanceName="instance-1", **CREATE)
+    assert names(ask) == ["instance-1"]
+    assert names(stranger) == ["instance-1", "instance-2"]
+    assert stranger.tree("GetBalance")["balance"] == 5
+    assert (
+        stranger.refused("CreateInstance", **CREATE | {"InstanceType": "xlarge", "Duration": "9H"})[
+            0
+        ]
+        == 406
+    )
+    assert (len(cloud.ledger), len(other.ledger)) == (1, 0)
+    assert len(cloud.driver(other).list_nodes()) == 2
+    assert Client(cloud.url, "other", cloud.secret).refused("GetBalance")[0] == 403
+    addresses = {
+        row["ipAddresses"]
+        for client in (ask, stranger)
+        for row in client.tree("DescribeInstances")["InstanceSet"]["Instance"]
+    }
+    assert len(addresses) == 3
+    cloud.clock.advance(timedelta(days=90))
+    assert names(ask) == names(stranger) == []
+    with pytest.raises(ValueError, match="'other' already"):
+        cloud.add_account("other")
+    assert "its secret" not in repr(other)
+    assert cloud.accounts == [cloud.account, other]
+
+
+def test_reset(cloud, ask):
+    key, secret = cloud.access_key, cloud.secret
+    cloud.add_account("other")
+    ask.tree("CreateInstance", **CREATE)
+    cloud.inject(overload())
+    cloud.clock.advance(timedelta(days=1))
+    cloud.clock.freeze()
+    cloud.reset()
+    assert (cloud.access_key, cloud.secret, len(cloud.accounts)) == (key, secret, 1)
+    assert (cloud.ledger, cloud.records, list(cloud.faults)) == ([], [], [])
+    assert abs(cloud.clock.now() - datetime.now(timezone.utc)) < timedelta(seconds=5)
+    assert ask.tree("GetBalance")["balance"] == 1000
+
+
+def test_a_seed_goes_through_a_reset():
+    def life(cloud):
+        ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+        return [ask.tree("CreateInstance", **CREATE) for _ in range(2)]
+
+    with Emulator(seed=3) as cloud:
+        first = life(cloud)
+        cloud.reset()
+        assert life(cloud) == first
+        assert (cloud.access_key, cloud.secret) == (Emulator(seed=3).access_key, cloud.secret)
+    assert Emulator(seed=3).access_key != Emulator(seed=4).access_key
+
+
+# Signatures
+
+
+def test_the_emulated_clock_can_judge_signatures():
+    with Emulator(signature_clock="emulated") as cloud:
+        ask = Client(cloud.url, cloud.access_key, cloud.secret)
+        ask.tree("GetBalance")
+        cloud.clock.advance(timedelta(minutes=16))
+        code, message = ask.refused("GetBalance")
+        assert (code, "15 minutes off" in message) == (403, True)
+    with pytest.raises(ValueError, match="signature_clock"):
+        Emulator(signature_clock="moon")
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_debug_says_what_should_be_signed(debug):
+    with Emulator(debug=debug) as cloud:
+        ask = Client(cloud.url, cloud.access_key, "wrong")
+        message = ask.refused("GetBalance")[1]
+        assert ("POST\\n127.0.0.1" in message) is debug
+        assert ("&Action=GetBalance&" in message) is debug
+        assert cloud.secret not in message
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"boot_seconds": -1},
+        {"stop_seconds": "1"},
+        {"default_limit": 0},
+        {"max_limit": "1"},
+        {"churn": -1},
+        {"instances": -1},
+        {"max_records": -1},
+    ],
+)
+def test_settings_that_make_no_sense(kwargs):
+    with pytest.raises(ValueError, match=next(iter(kwargs))):
+        Emulator(**kwargs)
+
+
+def test_the_fixtures(mcs_driver, mcs_emulator):
+    assert mcs_driver.key == mcs_emulator.access_key
+    assert mcs_driver.list_nodes() == []

@@ -1,0 +1,281 @@
+"""Kept state: whatever happens to the process, what was acknowledged is there again."""
+
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+
+import pytest
+import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from plain_client import Client
+
+from libcloud_mcs.emulator import Emulator, StateError
+from libcloud_mcs.emulator.store import APPLICATION_ID, VERSION
+
+CREATE = {
+    "ImageId": "d1620e45-c561-42e7-a2a4-53ae0a389bb9",
+    "InstanceType": "small",
+    "Duration": "1H",
+}
+KEY = (
+    rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    .public_key()
+    .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    .decode()
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a state.db"
+
+
+def client(cloud):
+    return Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+
+
+def everything(cloud):
+    """Give all that can be seen of a cloud, but for the time and what was asked."""
+    ask = client(cloud)
+    seen = [ask.tree("DescribeInstances"), ask.tree("DescribeKeyPairs"), ask.tree("GetBalance")]
+    for row in seen[0]["InstanceSet"]["Instance"]:
+        seen += [
+            ask.tree(action, InstanceId=row["instanceId"])
+            for action in (
+                "DescribeInstanceVolumes",
+                "DescribeInstanceNetworkInterfaces",
+                "GetInstanceContractInfo",
+                "GetInstanceMetadata",
+                "GetPasswordData",
+            )
+            if row["instanceName"] != "keyed" or action != "GetPasswordData"
+        ]
+    return seen, [account.ledger for account in cloud.accounts]
+
+
+def test_everything_comes_back(path):
+    with Emulator(state=path, seed=5, balance=77, instances=2) as cloud:
+        cloud.clock.freeze()
+        ask = client(cloud)
+        ask.tree("ImportKeyPair", KeyName="mine", PublicKeyMaterial=KEY)
+        ask.tree("ImportKeyPair", KeyName="other", PublicKeyMaterial=KEY)
+        ask.tree("CreateInstance", InstanceName="keyed", KeyName="mine", **CREATE)
+        ask.tree("CreateInstance", InstanceName="gone", **CREATE)
+        ask.tree("CreateInstance", InstanceName="名", **CREATE)
+        ask.tree("DeleteKeyPair", KeyName="other")
+        cloud.clock.advance(timedelta(seconds=2))
+        ask.tree("PutInstanceMetadata", InstanceId="名", Name_1="a", Value_1="b")
+        ask.tree("RenewInstance", InstanceId="名", Duration="5H")
+        ask.tree(
+            "ChangeInstanceType", InstanceId="instance-1", InstanceType="medium", Duration="1H"
+        )
+        ask.tree("StopInstance", InstanceId="keyed")
+        ask.tree("TerminateInstance", InstanceId="gone")
+        cloud.add_account("second", "secret", instances=1)
+        cloud.clock.advance(timedelta(seconds=2))
+        before = everything(cloud)
+        now, keys = cloud.clock.now(), (cloud.access_key, cloud.secret)
+    assert sorted(os.listdir(path.parent)) == ["a state.db"]
+    with Emulator(state=path, balance=5, instances=9) as cloud:
+        assert (cloud.access_key, cloud.secret) == keys
+        assert (cloud.clock.now(), cloud.clock.frozen) == (now, True)
+        assert everything(cloud) == before
+        assert len(Client(cloud.url, "second", "secret").tree("DescribeInstances")["InstanceSet"])
+        # New IDs are new, new addresses are free, and life goes on.
+        made = client(cloud).tree("CreateInstance", **CREATE)["Instance"]
+        seen = client(cloud).tree("DescribeInstances")["InstanceSet"]["Instance"]
+        assert len({row["instanceId"] for row in seen}) == len(seen)
+        assert len({row["ipAddresses"] for row in seen}) == len(seen)
+        assert made["status"] == "disk"
+        cloud.clock.advance(timedelta(seconds=1))
+        assert {
+            row["status"]
+            for row in client(cloud).tree("DescribeInstances")["InstanceSet"]["Instance"]
+        } == {"running", "ready"}
+
+
+def test_the_file_is_its_owners_alone(path):
+    with Emulator(state=path):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_an_account_that_is_named_is_the_first(path):
+    with Emulator(state=path, access_key="one", secret="a"):
+        pass
+    with Emulator(state=path, access_key="two", secret="b", balance=5) as cloud:
+        assert [account.access_key for account in cloud.accounts] == ["two", "one"]
+        assert client(cloud).tree("GetBalance")["balance"] == 5
+    with Emulator(state=path, access_key="one", secret="c") as cloud:
+        assert [account.access_key for account in cloud.accounts] == ["one", "two"]
+        # The secret that is given is the one that holds from now on.
+        client(cloud).tree("GetBalance")
+        assert cloud.secret == "c"
+    with Emulator(state=path) as cloud:
+        assert {account.secret for account in cloud.accounts} == {"b", "c"}
+
+
+def test_reset_forgets_what_was_kept(path):
+    with Emulator(state=path, balance=9) as cloud:
+        client(cloud).tree("CreateInstance", **CREATE)
+        cloud.reset()
+    with Emulator(state=path) as cloud:
+        assert (cloud.ledger, str(cloud.cloud.balance)) == ([], "9.00")
+
+
+def test_an_emulator_whose_state_was_closed_does_not_start(path):
+    with Emulator(state=path) as cloud:
+        pass
+    with pytest.raises(RuntimeError, match="was closed"):
+        cloud.start()
+
+
+def test_two_emulators_cannot_share_a_file(path):
+    with Emulator(state=path), pytest.raises(StateError, match="another emulator is using it"):
+        Emulator(state=path)
+    Emulator(state=path).close()
+
+
+def database(path, script):
+    connection = sqlite3.connect(path)
+    connection.executescript(script)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda path: path.write_bytes(b"no database at all"), "damaged, or no state"),
+        (lambda path: path.write_bytes(path.read_bytes()[:9000]), "damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:50]), "damaged|cannot be used"),
+        (
+            lambda path: path.write_bytes(
+                path.read_bytes()[:4096] + b"\xa5" * 4096 + path.read_bytes()[8192:]
+            ),
+            "damaged|malformed",
+        ),
+        (lambda path: database(path, f"PRAGMA user_version = {VERSION + 1}"), "newer than this"),
+        (lambda path: database(path, "PRAGMA application_id = 1"), "another program"),
+        (lambda path: database(path, "DROP TABLE charge"), "damaged"),
+        (lambda path: database(path, "UPDATE instance SET document = '{}'"), "damaged"),
+        (lambda path: database(path, "UPDATE instance SET document = '{'"), "damaged"),
+        (lambda path: database(path, "UPDATE account SET balance = 'much'"), "damaged"),
+        (lambda path: database(path, "UPDATE account SET balance_at = '2026-01-01'"), "damaged"),
+    ],
+)
+def test_a_damaged_or_newer_file_is_an_error_and_left_as_it_was(path, spoil, words):
+    with Emulator(state=path, instances=3) as cloud:
+        client(cloud).tree("CreateInstance", **CREATE)
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(StateError, match=words) as caught:
+        Emulator(state=path)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_file_is_an_error_too(tmp_path):
+    for path in (tmp_path, tmp_path / "no" / "such" / "folder"):
+        with pytest.raises(StateError, match="cannot be used"):
+            Emulator(state=path)
+    (tmp_path / "empty").touch()
+    Emulator(state=tmp_path / "empty").close()
+
+
+def test_a_file_that_was_only_just_made(path):
+    # Killed between making the file and filling it.
+    database(path, "PRAGMA journal_mode = WAL")
+    assert path.stat().st_size
+    with Emulator(state=path) as cloud:
+        client(cloud).tree("CreateInstance", **CREATE)
+
+
+def test_the_format_is_the_documented_one(path):
+    Emulator(state=path, instances=1).close()
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
+    assert [name for (name,) in tables] == ["account", "charge", "instance", "key_pair", "setting"]
+    connection.close()
+
+
+def start(path, *arguments):
+    command = [sys.executable, "-m", "libcloud_mcs.emulator", "--port", "0", "--state", str(path)]
+    command += ["--access-key", "me", "--secret", "mine", "--boot-seconds", "0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    url = process.stdout.readline().removeprefix("MCS endpoint: ").strip()
+    return process, url
+
+
+class Writer(threading.Thread):
+    """Makes instances until the endpoint is gone."""
+
+    def __init__(self, ask, prefix):
+        super().__init__()
+        self.ask, self.prefix = ask, prefix
+        self.acknowledged = {}
+        self.count = threading.Semaphore(0)
+
+    def run(self):
+        for number in range(10_000):
+            name = f"{self.prefix}-{number}"
+            params = CREATE | {"Duration": "1M", "InstanceName": name}
+            try:
+                made = self.ask.tree("CreateInstance", **params)["Instance"]
+            except requests.exceptions.RequestException:
+                return
+            self.acknowledged[made["instanceId"]] = name
+            self.count.release()
+
+    def wait_for(self, count):
+        return all(self.count.acquire(timeout=30) for _ in range(count))
+
+
+def test_killed_at_any_moment_it_comes_back_with_all_that_was_acknowledged(path):
+    acknowledged: dict[str, str] = {}
+    for kill in range(6):
+        process, url = start(path, "--balance", "100000")
+        ask = Client(url, "me", "mine", answer_format="json")
+        rows = ask.tree("DescribeInstances")["InstanceSet"]["Instance"]
+        kept = {row["instanceId"]: row["instanceName"] for row in rows}
+        # The last request before the kill may have been carried out, or not.
+        assert acknowledged.items() <= kept.items()
+        assert len(kept) <= len(acknowledged) + 1
+        ledger = requests.get(url.replace("/mcs/v1", "/_emulator/ledger"), timeout=10).json()
+        assert [charge["instance_id"] for charge in ledger] == list(kept)
+        assert ask.tree("GetBalance")["balance"] == 100000 - 59 * len(kept)
+
+        writer = Writer(ask, kill)
+        writer.start()
+        assert writer.wait_for(5 + 7 * kill)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        writer.join(30)
+        acknowledged = kept | writer.acknowledged
+    assert len(acknowledged) >= sum(5 + 7 * kill for kill in range(6))
+
+
+def test_a_clean_stop_leaves_one_file(path):
+    process, url = start(path)
+    Client(url, "me", "mine").tree("CreateInstance", **CREATE)
+    process.terminate()
+    assert process.wait(10) == 0
+    process.stdout.close()
+    assert sorted(os.listdir(path.parent)) == ["a state.db"]
+
+
+def test_a_state_that_cannot_be_used_ends_the_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "libcloud_mcs.emulator", "--port", "0", "--state", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: state: ")
