@@ -14,17 +14,15 @@ import logging
 import os
 import random
 import re
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import libcloud.security
 import requests
-import urllib3.exceptions
 from libcloud.common.base import ConnectionUserAndKey
 from requests import exceptions as failures
 
@@ -46,16 +44,23 @@ from libcloud_mcs.signature import (
     sign,
     string_to_sign,
 )
+from libcloud_mcs.transport import (
+    FAILURES,
+    Session,
+    certificate_refused,
+    never_sent,
+    read_body,
+    reason,
+)
 
 __all__ = ["DEFAULT_URL", "Endpoint", "MCSConnection"]
 
 #: The service's public entry point.
 DEFAULT_URL = "https://mosapi.meituan.com/mcs/v1"
 
-#: A whole page of 2,048 instances has about 1 MB; the rest is room for endpoints without pages.
-_MAX_BODY = 64 * 1024 * 1024
-_CHUNK = 256 * 1024
 _MAX_WAIT = 30.0
+#: A clock that is off by more seconds than this is worth a word when credentials are refused.
+_CLOCK_IS_OFF = 60
 
 _log = logging.getLogger(__name__)
 
@@ -142,12 +147,6 @@ class Endpoint:
         return endpoint
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        # A signed request is for this endpoint alone.
-        return None
-
-
 class MCSConnection(ConnectionUserAndKey):
     """
     The connection of one driver to one endpoint.
@@ -159,7 +158,8 @@ class MCSConnection(ConnectionUserAndKey):
     :param http_method: ``POST`` or ``GET``.
     :param response_format: ``xml`` or ``json``.
     :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
-    :param timeout: Seconds without a byte from the endpoint after which one try has failed.
+    :param timeout: Seconds after which one try has failed: without a byte from the endpoint, or
+        with an answer that does not end.
     :param connect_timeout: Seconds after which an attempt to connect has failed.
     :param deadline: Seconds after which no further try is begun.
     :param max_tries: How often one call is sent at most.
@@ -212,7 +212,7 @@ class MCSConnection(ConnectionUserAndKey):
         self.signature_method = _one_of(
             signature_method, tuple(SIGNATURE_METHODS), "signature_method"
         )
-        self.timeout = _positive(60 if timeout is None else timeout, "timeout")
+        self.timeout: float = _positive(60 if timeout is None else timeout, "timeout")
         self.connect_timeout = _positive(connect_timeout, "connect_timeout")
         self.deadline = _positive(deadline, "deadline")
         self.max_tries = int(_positive(max_tries, "max_tries"))
@@ -223,7 +223,8 @@ class MCSConnection(ConnectionUserAndKey):
         if ca_cert is not None and not os.path.exists(ca_cert):
             raise ValueError(f"ca_cert: there is no file {os.fspath(ca_cert)!r}")
         self.ca_cert = ca_cert
-        self._session = _Session()
+        self._session = Session()
+        self._process = os.getpid()
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: connections are opened when they are needed. libcloud calls this."""
@@ -268,7 +269,7 @@ class MCSConnection(ConnectionUserAndKey):
         while True:
             tries += 1
             try:
-                return self._try(entry, asked)
+                return self._try(entry, asked, end)
             except MCSError as error:
                 error.action, error.driver = action, self.driver
                 if not error.retryable or tries == self.max_tries:
@@ -285,22 +286,35 @@ class MCSConnection(ConnectionUserAndKey):
         longest = min(_MAX_WAIT, self.retry_delay * self.backoff ** (tries - 1))
         return random.uniform(0, longest)
 
-    def _try(self, action: Action, params: dict[str, str]) -> Any:
+    def _try(self, action: Action, params: dict[str, str], end: float) -> Any:
+        session = self._own_session()
         request = self._signed(action, params)
-        settings = self._session.merge_environment_settings(
+        settings = session.merge_environment_settings(
             request.url, self._proxies(), True, self._verify(), None
         )
+        left = max(0.001, end - time.monotonic())
+        timeout = min(self.timeout, left)
+        began = time.monotonic()
         try:
-            with self._session.send(
+            with session.send(
                 request,
                 allow_redirects=False,
-                timeout=(self.connect_timeout, self.timeout),
+                timeout=(min(self.connect_timeout, left), timeout),
                 **settings,
             ) as response:
-                return self._answer(action, params, response, _read(response))
-        except failures.RequestException as error:
-            # Not its text, and not chained: it quotes the URL, which a GET has its signature in.
-            raise self._unsent_or_lost(action, params, error) from None
+                body = read_body(response, began + timeout)
+        except FAILURES as error:
+            failure = self._unsent_or_lost(action, params, error)
+        else:
+            return self._answer(action, params, response, body)
+        # Not while the cause is at hand: its text has the URL, and with GET that has the signature.
+        raise failure
+
+    def _own_session(self) -> Session:
+        # A forked child must not write to its parent's connections.
+        if self._process != os.getpid():
+            self._session, self._process = Session(), os.getpid()
+        return self._session
 
     def _signed(self, action: Action, params: dict[str, str]) -> requests.PreparedRequest:
         all_params: dict[str, str] = params | {
@@ -397,6 +411,8 @@ class MCSConnection(ConnectionUserAndKey):
             return _rate_limit(action, message, response)
         if status >= 500:
             return self._broken(action, params, status, message)
+        if status in (401, 403):
+            message += self._clock_words(response)
         classes: dict[int, type[MCSError]] = {
             401: InvalidCredentialsError,
             403: InvalidCredentialsError,
@@ -404,6 +420,20 @@ class MCSConnection(ConnectionUserAndKey):
             406: InsufficientBalanceError,
         }
         return classes.get(status, MCSError)(message)
+
+    def _clock_words(self, response: requests.Response) -> str:
+        try:
+            there = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
+        except (TypeError, ValueError):
+            return ""
+        if there.tzinfo is None:
+            there = there.replace(tzinfo=timezone.utc)
+        seconds = (self._now() - there).total_seconds()
+        if abs(seconds) < _CLOCK_IS_OFF:
+            return ""
+        off = timedelta(seconds=round(abs(seconds)))
+        where = "ahead of" if seconds > 0 else "behind"
+        return f"; this machine's clock is {off} {where} the endpoint's"
 
     def _unreadable(
         self,
@@ -433,21 +463,18 @@ class MCSConnection(ConnectionUserAndKey):
             return MCSError(message, retryable=True)
         return self._unknown(action, params, f"the endpoint failed: {message}")
 
-    def _unsent_or_lost(
-        self, action: Action, params: dict[str, str], error: failures.RequestException
-    ) -> MCSError:
-        causes = list(_causes(error))
-        reason = _reason(causes)
-        if isinstance(error, ValueError):
+    def _unsent_or_lost(self, action: Action, params: dict[str, str], error: Exception) -> MCSError:
+        why = reason(error)
+        if isinstance(error, (failures.InvalidURL, failures.InvalidSchema)):
             # An unusable proxy URL, for example: requests sent nothing.
-            return MCSError(f"nothing was sent: {reason}")
-        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-            return MCSError(f"the endpoint's certificate was refused: {reason}")
-        if _never_sent(error, causes):
-            return MCSError(f"no connection to {self.endpoint.url}: {reason}", retryable=True)
+            return MCSError(f"nothing was sent: {why}")
+        if certificate_refused(error):
+            return MCSError(f"the endpoint's certificate was refused: {why}")
+        if never_sent(error):
+            return MCSError(f"no connection to {self.endpoint.url}: {why}", retryable=True)
         if action.kind is Kind.READ:
-            return MCSError(f"the connection was lost: {reason}", retryable=True)
-        return self._unknown(action, params, f"the connection was lost: {reason}")
+            return MCSError(f"the connection was lost: {why}", retryable=True)
+        return self._unknown(action, params, f"the connection was lost: {why}")
 
     def _unknown(self, action: Action, params: dict[str, str], message: str) -> OutcomeUnknownError:
         find_out = action.find_out.format_map(params)
@@ -456,17 +483,6 @@ class MCSConnection(ConnectionUserAndKey):
             asked=params,
             find_out=find_out,
         )
-
-
-def _read(response: requests.Response) -> bytes:
-    chunks, size = [], 0
-    for chunk in response.iter_content(_CHUNK):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > _MAX_BODY:
-            # What is left would only fill memory. What there is cannot be read: that is the error.
-            break
-    return b"".join(chunks)
 
 
 def _rate_limit(action: Action, message: str, response: requests.Response) -> RateLimitError:
@@ -487,34 +503,6 @@ def _retry_after(value: str) -> float:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=timezone.utc)
     return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
-
-
-def _causes(error: BaseException) -> Any:
-    # requests and urllib3 wrap what happened as an argument, a "reason", a cause or a context.
-    seen: set[int] = set()
-    waiting: list[Any] = [error]
-    while waiting:
-        item = waiting.pop(0)
-        if not isinstance(item, BaseException) or id(item) in seen:
-            continue
-        seen.add(id(item))
-        yield item
-        waiting += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
-
-
-def _never_sent(error: failures.RequestException, causes: list[BaseException]) -> bool:
-    if isinstance(error, (failures.ConnectTimeout, failures.ProxyError)):
-        return True
-    connecting = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-    return any(isinstance(cause, connecting) for cause in causes)
-
-
-def _reason(causes: list[BaseException]) -> str:
-    # The innermost error of the operating system says most, and quotes no URL.
-    for cause in reversed(causes):
-        if isinstance(cause, OSError) and not isinstance(cause, failures.RequestException):
-            return f"{type(cause).__name__}: {cause.strerror or cause}"
-    return type(causes[-1]).__name__
 
 
 def _one_of(value: str, allowed: tuple[str, ...], argument: str) -> str:

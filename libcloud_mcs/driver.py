@@ -67,7 +67,8 @@ class MCSNodeDriver(NodeDriver):
     :param url: The endpoint as a URL, in place of the four parts. When neither it nor a part is
         given, the variable ``MOS_URL`` is used, and the public endpoint where that is not set.
     :param path: The endpoint's path. Default ``/mcs/v1``.
-    :param timeout: Seconds without a byte from the endpoint after which one try has failed.
+    :param timeout: Seconds after which one try has failed: without a byte from the endpoint, or
+        with an answer that does not end.
     :param connect_timeout: Seconds after which an attempt to connect has failed.
     :param deadline: Seconds after which no further try of a call is begun.
     :param max_tries: How often a call that may be repeated is sent at most.

@@ -17,7 +17,7 @@ from lxml import etree
 from libcloud_mcs.actions import Action
 from libcloud_mcs.errors import MalformedAnswerError
 
-__all__ = ["Refusal", "excerpt", "parse_answer"]
+__all__ = ["Refusal", "excerpt", "parse_answer", "without_signature"]
 
 _EXCERPT_LENGTH = 200
 _SIGNATURE = re.compile(r"(Signature(?:=|%3D))[A-Za-z0-9%+/=]+")
@@ -74,8 +74,13 @@ def excerpt(body: bytes, action: Action) -> str:
     if action.secret:
         return f"<{len(body)} bytes, not shown>"
     text = " ".join(body[: 4 * _EXCERPT_LENGTH].decode("utf-8", "replace").split())
-    text = _SIGNATURE.sub(r"\1***", text)
+    text = without_signature(text)
     return repr(text if len(text) <= _EXCERPT_LENGTH else text[:_EXCERPT_LENGTH] + "…")
+
+
+def without_signature(text: str) -> str:
+    """Give a text without the signatures that stand in it as in a URL."""
+    return _SIGNATURE.sub(r"\1***", text)
 
 
 def _from_xml(body: bytes) -> tuple[str, Any]:
