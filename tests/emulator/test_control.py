@@ -180,11 +180,11 @@ def test_what_makes_no_sense_there(control, method, name, kwargs, status):
     assert control(method, name, status=status, **kwargs)["error"]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8883", "10.0.0.1", "", "[::2]"])
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8883", "10.0.0.1", "[::2]", "[::"])
 def test_a_site_that_has_given_itself_this_address_sees_nothing(cloud, control, host):
     for path in ("_emulator/state", ""):
         response = requests.get(f"http://127.0.0.1:{cloud.port}/{path}", headers={"Host": host})
-        assert response.status_code == (403 if host else 400)
+        assert response.status_code == 403
         assert cloud.access_key not in response.text
     for host in ("localhost:1", "127.0.0.9", "[::1]:5"):
         control("GET", "state", headers={"Host": host})
