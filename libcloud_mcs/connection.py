@@ -274,15 +274,19 @@ class MCSConnection(ConnectionUserAndKey):
                 error.action, error.driver = action, self.driver
                 if not error.retryable or tries == self.max_tries:
                     raise
-                wait = self._wait(error, tries)
+                told = error.retry_after if isinstance(error, RateLimitError) else 0
+                wait = told or self.pause(tries)
                 if time.monotonic() + wait >= end:
                     raise
                 _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, wait, error)
             time.sleep(wait)
 
-    def _wait(self, error: MCSError, tries: int) -> float:
-        if isinstance(error, RateLimitError) and error.retry_after:
-            return error.retry_after
+    def pause(self, tries: int) -> float:
+        """
+        Give the seconds to wait after so many tries: by chance, up to a limit that grows.
+
+        :param tries: How many tries there were.
+        """
         longest = min(_MAX_WAIT, self.retry_delay * self.backoff ** (tries - 1))
         return random.uniform(0, longest)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,12 +41,16 @@ from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordDa
 
 __all__ = ["MCSNodeDriver"]
 
+_log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Row = dict[str, Any]
 Filters = Mapping[str, "str | Sequence[str]"]
 
 #: So many IDs or names go into one request.
 _NAMES_PER_REQUEST = 100
+#: So many looks in a row a node that is waited for may be missing: it may only just be made.
+_LOOKS_UNTIL_GONE = 3
 
 
 class MCSNodeDriver(NodeDriver):
@@ -428,11 +434,12 @@ class MCSNodeDriver(NodeDriver):
         :param ex_keyname: In place of ``auth``: a registered key pair, its name or its ID.
         :param ex_duration: How long to lease it: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole
             hours. Left out, the endpoint takes a month.
-        :return: The node as the endpoint describes it right away: still being made.
+        :return: The node as the endpoint describes it right away: still being made. When no clear
+            answer came, the node of that name, if there was none before.
         :raises InsufficientBalanceError: The account cannot pay for it. Nothing was made.
         :raises NotFoundError: There is no such image. Nothing was sent that costs anything.
         :raises KeyPairNotFoundError: There is no such key pair. Likewise.
-        :raises OutcomeUnknownError: It may have been made, and billed.
+        :raises OutcomeUnknownError: It may have been made, and billed, and was not seen.
         """
         params = {
             "InstanceName": convert.text(name, "name"),
@@ -453,9 +460,27 @@ class MCSNodeDriver(NodeDriver):
             params["KeyName"] = self._registered(public_key).name
         elif ex_keyname is not None:
             params["KeyName"] = self._key_name(ex_keyname)
-        return self._call(
-            "CreateInstance", params, lambda answer: convert.to_nodes([answer], self)[0]
-        )
+        before = self._look_before(lambda: self._ids_of(name))
+        try:
+            return self._call(
+                "CreateInstance", params, lambda answer: convert.to_nodes([answer], self)[0]
+            )
+        except OutcomeUnknownError as error:
+            if before is None:
+                raise
+            return self._unless_seen(
+                error, lambda: self._made_since(before, name, params["InstanceType"])
+            )
+
+    def _ids_of(self, name: str) -> set[str | None]:
+        return {node.id for node in self.list_nodes(ex_names=[name])}
+
+    def _made_since(self, before: set[str | None], name: str, size: str) -> Node | None:
+        """Give the node of that name and size that was not there before."""
+        for node in self.list_nodes(ex_names=[name]):
+            if node.id not in before and node.size and size in (node.size.id, node.size.name):
+                return node
+        return None
 
     def start_node(self, node: Node | str) -> bool:
         """
@@ -509,9 +534,20 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         :param duration: How much longer: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole hours.
             Left out, the endpoint takes a month.
+        :return: ``True``, also when no clear answer came and the lease ends later than before.
+        :raises OutcomeUnknownError: It may have been renewed, and billed, and that was not seen.
         """
         lease = convert.duration(duration, "duration")
-        return self._change("RenewInstance", node, {"Duration": lease} if lease else {})
+        name = convert.reference(node, Node, "node")
+        before = self._look_before(lambda: self.ex_get_contract(name))
+        try:
+            return self._change("RenewInstance", name, {"Duration": lease} if lease else {})
+        except OutcomeUnknownError as error:
+            if before is None:
+                raise
+            return self._unless_seen(
+                error, lambda: self.ex_get_contract(name).expire_at > before.expire_at
+            )
 
     def ex_change_node_size(
         self,
@@ -526,11 +562,27 @@ class MCSNodeDriver(NodeDriver):
         :param new_size: The size, its ID or its name.
         :param ex_duration: The lease with the new size: ``"72H"``, ``"1M"``, or a ``timedelta`` of
             whole hours. Left out, the endpoint takes a month.
+        :return: ``True``, also when no clear answer came and the node has the size, which it had
+            not before.
+        :raises OutcomeUnknownError: It may have been changed, and billed, and that was not seen;
+            with a size that the node had before, it never can be.
         """
-        params = {"InstanceType": convert.reference(new_size, NodeSize, "new_size")}
+        name = convert.reference(node, Node, "node")
+        size = convert.reference(new_size, NodeSize, "new_size")
+        params = {"InstanceType": size}
         if lease := convert.duration(ex_duration, "ex_duration"):
             params["Duration"] = lease
-        return self._change("ChangeInstanceType", node, params)
+        before = self._look_before(lambda: self._has_size(name, size))
+        try:
+            return self._change("ChangeInstanceType", name, params)
+        except OutcomeUnknownError as error:
+            if before is not False:
+                raise
+            return self._unless_seen(error, lambda: self._has_size(name, size))
+
+    def _has_size(self, node: str, size: str) -> bool:
+        now = self.ex_get_node(node).size
+        return now is not None and size in (now.id, now.name)
 
     def ex_get_contract(self, node: Node | str) -> Contract:
         """
@@ -629,8 +681,13 @@ class MCSNodeDriver(NodeDriver):
         ids = [node.id for node in self.list_nodes()]
         if not ids:
             return []
-        with ThreadPoolExecutor(min(self.concurrency, len(ids))) as pool:
-            return [volume for volumes in pool.map(self._volumes_if_any, ids) for volume in volumes]
+        pool = ThreadPoolExecutor(min(self.concurrency, len(ids)))
+        try:
+            found = pool.map(self._volumes_if_any, ids)
+            return [volume for volumes in found for volume in volumes]
+        finally:
+            # When one failed, or somebody pressed Ctrl-C, those that have not begun never do.
+            pool.shutdown(cancel_futures=True)
 
     def _volumes(self, node_id: str) -> list[StorageVolume]:
         return self._call(
@@ -661,19 +718,51 @@ class MCSNodeDriver(NodeDriver):
         Wait until nodes run and have an address, asking for these nodes alone.
 
         :param nodes: The nodes.
-        :param wait_period: Seconds between two looks.
+        :param wait_period: Seconds between two looks, at most; the first come sooner.
         :param timeout: Seconds after which to give up.
         :param ssh_interface: Where to look for the addresses: ``public_ips`` or ``private_ips``.
         :param force_ipv4: Whether to leave IPv6 addresses out.
         :param ex_list_nodes_kwargs: Arguments for :meth:`list_nodes` in place of these nodes' IDs.
-        :return: Each node with its addresses.
-        :raises libcloud.common.types.LibcloudError: They did not come up in time.
+        :return: Each node as it is now, with its addresses.
+        :raises MCSError: A node has failed, is gone, or did not come up in time.
         """
-        if ex_list_nodes_kwargs is None:
-            ex_list_nodes_kwargs = {"ex_node_ids": [node.id for node in nodes]}
-        return super().wait_until_running(
-            nodes, wait_period, timeout, ssh_interface, force_ipv4, ex_list_nodes_kwargs
-        )
+        if ssh_interface not in ("public_ips", "private_ips"):
+            raise ValueError("ssh_interface: 'public_ips' or 'private_ips' was expected")
+        names = {convert.reference(node, Node, "nodes"): node.name for node in nodes}
+        wanted = ex_list_nodes_kwargs or {"ex_node_ids": list(names)}
+        end = time.monotonic() + timeout
+        missing = dict.fromkeys(names, 0)
+        interval = wait_period / 8
+        while True:
+            found = {node.id: node for node in self.list_nodes(**wanted)}
+            up = []
+            for node_id, name in names.items():
+                missing[node_id] = 0 if node_id in found else missing[node_id] + 1
+                if missing[node_id] == _LOOKS_UNTIL_GONE and not ex_list_nodes_kwargs:
+                    raise MCSError(f"{name!r} is gone", driver=self)
+                if node_id in found:
+                    self._check_can_come_up(found[node_id])
+                    if addresses := _reachable(found[node_id], ssh_interface, force_ipv4):
+                        up.append((found[node_id], addresses))
+            if len(up) == len(names):
+                return up
+            left = end - time.monotonic()
+            if left <= 0:
+                states = [
+                    f"{name!r} is {found[each].extra.get('status') if each in found else 'gone'}"
+                    for each, name in names.items()
+                ]
+                raise MCSError(
+                    f"Timed out after {timeout} seconds: {', '.join(states)}", driver=self
+                )
+            time.sleep(min(interval, left))
+            interval = min(interval * 1.5, wait_period)
+
+    def _check_can_come_up(self, node: Node) -> None:
+        status = node.extra.get("status")
+        lost = (NodeState.ERROR, NodeState.TERMINATED)
+        if node.state in lost or status == "start_fail":
+            raise MCSError(f"{node.name!r} cannot come up any more: it is {status}", driver=self)
 
     def _connect_and_run_deployment_script(
         self,
@@ -732,6 +821,36 @@ class MCSNodeDriver(NodeDriver):
                 http_code=200,
                 driver=self,
             ) from error
+
+    def _look_before(self, see: Callable[[], T]) -> T | None:
+        """
+        Look how things are before something is asked for that costs money.
+
+        :return: ``None`` where that cannot be seen; then an unclear outcome will stay unclear.
+        """
+        try:
+            return see()
+        except MCSError as error:
+            _log.debug("how things are before a bill could not be seen: %s", error)
+            return None
+
+    def _unless_seen(self, error: OutcomeUnknownError, see: Callable[[], T | None]) -> T:
+        """
+        Look some times whether something was carried out that may still be under way.
+
+        :raises OutcomeUnknownError: It was not seen.
+        """
+        for tries in range(1, self.connection.max_tries + 1):
+            try:
+                if seen := see():
+                    return seen
+            except MCSError as failed:
+                error.message += f" (looking failed: {failed})"
+                raise error from None
+            if tries < self.connection.max_tries:
+                time.sleep(self.connection.pause(tries))
+        error.message += " (looked for, not seen; it may be under way)"
+        raise error from None
 
     @contextmanager
     def _reading(self, action: str) -> Iterator[None]:
@@ -855,6 +974,14 @@ def _endpoint(
         port,
         default.path if path is None else path,
     )
+
+
+def _reachable(node: Node, ssh_interface: str, force_ipv4: bool) -> list[str]:
+    """Give the addresses of a node that runs; none when it does not."""
+    if node.state is not NodeState.RUNNING:
+        return []
+    addresses: list[str] = getattr(node, ssh_interface)
+    return [each for each in addresses if not force_ipv4 or ":" not in each]
 
 
 def _refused(error: MCSError) -> bool:
