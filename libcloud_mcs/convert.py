@@ -36,6 +36,7 @@ __all__ = [
     "row_id",
     "text",
     "time",
+    "time_if_any",
     "to_balance",
     "to_contract",
     "to_image",
@@ -256,7 +257,7 @@ def _to_node(row: Row, driver: NodeDriver, sizes: dict[tuple[Any, ...], NodeSize
         size=_node_size(extra, driver, sizes),
         image=_node_image(row, driver),
         extra=extra,
-        created_at=_time_if_any(row.get("createdAt")),
+        created_at=time_if_any(row.get("createdAt")),
     )
 
 
@@ -427,7 +428,8 @@ def _number(value: object) -> object:
     return number if math.isfinite(number) else value
 
 
-def _time_if_any(value: object) -> datetime | None:
+def time_if_any(value: object) -> datetime | None:
+    """Give a time on the wire, ``None`` where there is none or it is absurd."""
     try:
         return time(value, "") if value else None
     except MalformedAnswerError:

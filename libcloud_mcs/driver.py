@@ -644,11 +644,10 @@ class MCSNodeDriver(NodeDriver):
                     driver=self,
                 )
             password = keys.decrypt_password(password, key)
-        moment = answer.get("timestamp")
         return PasswordData(
             account=answer.get("account", ""),
             password=password,
-            created_at=convert.time(moment, "timestamp") if moment else None,
+            created_at=convert.time_if_any(answer.get("timestamp")),
             key_pair_id=key_pair_id or None,
             key_pair_name=key_pair_name or None,
             encrypted=encrypted,

@@ -1,6 +1,10 @@
+import contextlib
+import socket
+import threading
 from pathlib import Path
 
 import pytest
+from raw_server import read_request
 
 from libcloud_mcs.emulator import Emulator
 
@@ -55,3 +59,36 @@ def _no_environment(monkeypatch):
         "ALL_PROXY",
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server():
+    """A server that treats each connection as it is told."""
+
+    def run(treat):
+        listener = socket.create_server(("127.0.0.1", 0))
+        seen = []
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    seen.append(read_request(connection))
+                    # The client may have seen enough.
+                    with contextlib.suppress(OSError):
+                        treat(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        started.append((listener, thread))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/", seen
+
+    started = []
+    yield run
+    for listener, thread in started:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()

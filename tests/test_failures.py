@@ -20,6 +20,7 @@ from libcloud.common.types import (
 )
 from libcloud.compute.base import NodeImage
 from libcloud.compute.types import KeyPairDoesNotExistError
+from raw_server import read_request
 from requests_mock import Mocker
 
 from libcloud_mcs import errors
@@ -405,59 +406,6 @@ def test_libclouds_own_retry_has_no_part_in_it(requests_mock, driver, monkeypatc
 
 
 # The wire itself
-
-
-def read_request(connection):
-    """Read a whole request: a server that closes before loses its own answer."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        chunk = connection.recv(65536)
-        if not chunk:
-            return data
-        data += chunk
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        (
-            int(line[15:])
-            for line in head.lower().split(b"\r\n")
-            if line.startswith(b"content-length:")
-        ),
-        0,
-    )
-    while len(body) < length:
-        body += connection.recv(65536)
-    return head + b"\r\n\r\n" + body
-
-
-@pytest.fixture
-def server():
-    """A server that treats each connection as it is told."""
-
-    def run(treat):
-        listener = socket.create_server(("127.0.0.1", 0))
-        seen = []
-
-        def serve():
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    seen.append(read_request(connection))
-                    treat(connection)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        started.append((listener, thread))
-        return f"http://127.0.0.1:{listener.getsockname()[1]}/", seen
-
-    started = []
-    yield run
-    for listener, thread in started:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
 
 
 def answer(body, length=None):

@@ -192,3 +192,13 @@ def test_without_the_package_cryptography(requests_mock, monkeypatch):
         with pytest.raises(ImportError, match=r"pip install 'libcloud-mcs\[crypto\]'"):
             call()
     assert not requests_mock.called
+
+
+@pytest.mark.parametrize("timestamp", ["soon", None, ""])
+def test_a_time_that_is_none_does_not_hide_the_password(requests_mock, timestamp):
+    requests_mock.post(
+        "https://mosapi.meituan.com/mcs/v1",
+        json={"GetPasswordDataResponse": {"passwordData": "x", "timestamp": timestamp}},
+    )
+    data = MCSNodeDriver("key", "secret").ex_get_password_data("node")
+    assert (data.password, data.created_at) == ("x", None)

@@ -1,0 +1,92 @@
+"""
+A coverage-guided fuzzer over the parser of answers and what the driver makes of them.
+
+Whatever the bytes are, every verb gives a result or raises an :class:`MCSError`: nothing else, and
+it ends. CI runs it for some seconds (``make fuzz``); by hand it runs for as long as you like::
+
+    python tests/fuzz_answers.py -max_total_time=3600
+
+It wants the package ``atheris``. The verbs are called on a connection whose answers are the bytes.
+"""
+
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["libcloud_mcs"]):
+    from libcloud_mcs.actions import ACTIONS
+    from libcloud_mcs.driver import MCSNodeDriver
+    from libcloud_mcs.errors import MalformedAnswerError, MCSError
+    from libcloud_mcs.response import Refusal, parse_answer
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+driver = MCSNodeDriver("key", "secret", max_tries=1, page_size=2)
+
+VERBS = {
+    "DescribeTemplates": driver.list_images,
+    "DescribeInstanceTypes": driver.list_sizes,
+    "GetBalance": driver.ex_get_balance,
+    "DescribeKeyPairs": driver.list_key_pairs,
+    "DescribeInstances": driver.list_nodes,
+    "DescribeInstanceStatus": lambda: driver.ex_get_node_state("i"),
+    "DescribeInstanceVolumes": lambda: driver.list_volumes("i"),
+    "DescribeInstanceNetworkInterfaces": lambda: driver.ex_list_network_interfaces("i"),
+    "GetPasswordData": lambda: driver.ex_get_password_data("i"),
+    "GetInstanceContractInfo": lambda: driver.ex_get_contract("i"),
+    "StartInstance": lambda: driver.start_node("i"),
+    "GetInstanceMetadata": lambda: driver.ex_get_metadata("i"),
+}
+NAMES = sorted(VERBS)
+
+
+class Endpoint:
+    """Answers everything with the same bytes."""
+
+    body = b""
+
+    def call(self, action, params):
+        try:
+            return parse_answer(ACTIONS[action], self.body)
+        except Refusal as refusal:
+            raise MCSError(refusal.message, http_code=400) from None
+
+
+driver.connection.call = Endpoint().call
+
+
+def one_input(data):
+    if not data:
+        return
+    name = NAMES[data[0] % len(NAMES)]
+    Endpoint.body = data[1:]
+    try:
+        VERBS[name]()
+    except MCSError as error:
+        if isinstance(error, MalformedAnswerError):
+            assert error.action in ACTIONS
+        assert len(str(error)) < 3000
+        repr(error)
+
+
+def seeds(folder):
+    """Write the specification's examples as a corpus to begin with."""
+    for number, name in enumerate(NAMES):
+        for suffix in ("xml", "json"):
+            body = (FIXTURES / f"{name}.{suffix}").read_bytes()
+            (folder / f"{name}.{suffix}").write_bytes(bytes([number]) + body)
+
+
+def main():
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        seeds(Path(folder))
+        options = ["-max_len=4096", f"-artifact_prefix={folder}/"]
+        atheris.Setup([*sys.argv, *options, folder], one_input)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,633 @@
+"""
+The promises of docs/reliability.md: nothing is paid twice, nothing is lost, nothing leaks.
+
+Each is held against a fault that the emulator injects, or that a broken server makes.
+"""
+
+import gzip
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import libcloud
+import pytest
+from libcloud.common.base import Connection
+from libcloud.compute.types import DeploymentError, NodeState
+from urllib3.connection import HTTPConnection
+
+from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.emulator import (
+    Effect,
+    Emulator,
+    cut,
+    delay,
+    drop_after,
+    drop_before,
+    error,
+    html,
+    meanwhile,
+    overload,
+    too_many,
+)
+from libcloud_mcs.errors import (
+    InvalidCredentialsError,
+    MCSError,
+    OutcomeUnknownError,
+    PrivateKeyRequiredError,
+    RateLimitError,
+)
+
+IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
+
+
+@pytest.fixture
+def quick(cloud):
+    """A driver that waits hardly between its tries."""
+    return cloud.driver(retry_delay=0.001, timeout=10)
+
+
+@pytest.fixture
+def node(quick):
+    return quick.create_node("web", "small", IMAGE, ex_duration="1H")
+
+
+# Money
+
+#: Every way in which an answer may fail to come, and whether the request was carried out.
+UNCLEAR = {
+    "dropped before it was done": (drop_before(), False),
+    "dropped after it was done": (drop_after(), True),
+    "cut in the answer": (cut(10), True),
+    "cut before the answer's body": (cut(0), True),
+    "500, not done": (error(500), False),
+    "500, done": (error(500, after=True), True),
+    "503, not done": (overload(), False),
+    "503, done": (error(503, after=True), True),
+    "HTML with 502, not done": (html(502), False),
+    "HTML with 502, done": (html(502, after=True), True),
+    "HTML with 200, not done": (html(200), False),
+    "HTML with 200, done": (html(200, after=True), True),
+    "no answer in time": (None, True),
+}
+
+
+def billed(driver, node, action):
+    """Give the call behind a billed action."""
+    return {
+        "CreateInstance": lambda: driver.create_node("new", "small", IMAGE, ex_duration="1H"),
+        "RenewInstance": lambda: driver.ex_renew_node(node, "1H"),
+        "ChangeInstanceType": lambda: driver.ex_change_node_size(node, "medium", "1H"),
+    }[action]
+
+
+@pytest.mark.parametrize("unclear", UNCLEAR)
+@pytest.mark.parametrize("action", ["CreateInstance", "RenewInstance", "ChangeInstanceType"])
+def test_nothing_is_paid_twice_and_what_was_done_is_seen(cloud, node, action, unclear):
+    effect, done = UNCLEAR[unclear]
+    driver = cloud.driver(retry_delay=0.001, timeout=10)
+    if effect is None:
+        effect = Effect("late", seconds=1, after=True)
+        driver = cloud.driver(retry_delay=0.3, backoff=2, max_tries=6, timeout=0.3)
+    cloud.inject(effect, on=action)
+    call = billed(driver, node, action)
+    if done:
+        result = call()
+        assert result is True or result.name == "new"
+    else:
+        with pytest.raises(OutcomeUnknownError, match="it may be under way") as caught:
+            call()
+        assert caught.value.action == action
+    charges = [charge.action for charge in cloud.ledger]
+    assert charges == ["CreateInstance"] + [action] * done
+    assert Counter(record.action for record in cloud.records)[action] == 1 + (
+        action == "CreateInstance"
+    )
+
+
+@pytest.mark.parametrize("action", ["CreateInstance", "RenewInstance", "ChangeInstanceType"])
+def test_a_billed_request_that_was_refused_is_not_sent_again(cloud, quick, node, action):
+    for effect, ours in ((too_many(0), RateLimitError), (error(409), MCSError)):
+        with cloud.inject(effect, on=action) as fault:
+            with pytest.raises(ours):
+                billed(quick, node, action)()
+            assert fault.fired == 1
+    assert len(cloud.ledger) == 1
+
+
+def test_a_billed_request_is_sent_again_when_it_never_left(cloud, node, monkeypatch):
+    # Nobody listens for a while: connecting is all that failed.
+    driver = cloud.driver(retry_delay=0.001, max_tries=3)
+    driver.ex_get_contract(node)
+    url = cloud.url
+    cloud.stop()
+    tries = []
+
+    def pause(number):
+        tries.append(number)
+        if len(tries) == 2:
+            restarted.start()
+        return 0
+
+    monkeypatch.setattr(driver.connection, "pause", pause)
+    port = int(url.rpartition(":")[2].partition("/")[0])
+    restarted = Emulator(port=port, access_key=cloud.access_key, secret=cloud.secret)
+    try:
+        with pytest.raises(MCSError, match="'none'"):
+            driver.connection.call("RenewInstance", {"InstanceId": "none"})
+        assert tries == [1, 2]
+        assert len(restarted.records) == 1
+    finally:
+        restarted.stop()
+
+
+def test_a_node_that_was_there_before_is_not_taken_for_the_new_one(cloud, quick, node):
+    cloud.inject(drop_after(), on="CreateInstance")
+    with pytest.raises(OutcomeUnknownError) as caught:
+        quick.create_node("web", "small", IMAGE)
+    assert caught.value.find_out == "driver.list_nodes(ex_names=['web'])"
+    assert caught.value.asked["InstanceName"] == "web"
+    assert len(cloud.ledger) == 1
+
+
+def test_a_node_of_another_size_is_not_taken_for_the_new_one(cloud, quick):
+    def somebody_else():
+        cloud.driver().create_node("web", "large", IMAGE)
+
+    # Somebody else takes the name in between, so that our request is refused; we do not hear it.
+    asked = []
+
+    def once():
+        if not asked:
+            asked.append(True)
+            thread = threading.Thread(target=somebody_else)
+            thread.start()
+            started.append(thread)
+
+    started = []
+    cloud.inject(
+        Effect("late", run=once, seconds=0.5, drop_after=True), on="CreateInstance", times=1
+    )
+    cloud.inject(meanwhile(once), on="DescribeInstances", nth=1, times=1)
+    with pytest.raises(OutcomeUnknownError):
+        quick.create_node("web", "small", IMAGE)
+    started[0].join()
+    assert [charge.action for charge in cloud.ledger] == ["CreateInstance"]
+
+
+def test_when_looking_fails_too_the_outcome_stays_unknown(cloud, quick, node):
+    cloud.inject(drop_after(), on="RenewInstance")
+    cloud.inject(error(500), on="GetInstanceContractInfo", nth=2)
+    with pytest.raises(OutcomeUnknownError, match="looking failed") as caught:
+        quick.ex_renew_node(node, "1H")
+    assert caught.value.find_out == f"driver.ex_get_contract({node.id!r})"
+    cloud.faults.clear()
+    assert eval(caught.value.find_out, {"driver": quick}).expire_at
+    assert len(cloud.ledger) == 2
+
+
+def test_without_a_look_before_the_outcome_stays_unknown(cloud, quick, node):
+    for read, action in (
+        ("DescribeInstances", "CreateInstance"),
+        ("GetInstanceContractInfo", "RenewInstance"),
+        ("DescribeInstances", "ChangeInstanceType"),
+    ):
+        cloud.inject(error(500), on=read)
+        cloud.inject(drop_after(), on=action)
+        with pytest.raises(OutcomeUnknownError):
+            billed(quick, node, action)()
+        cloud.faults.clear()
+    assert len(cloud.ledger) == 4
+
+
+def test_a_size_that_the_node_had_before_can_never_be_seen(cloud, quick, node):
+    cloud.inject(drop_after(), on="ChangeInstanceType")
+    with pytest.raises(OutcomeUnknownError):
+        quick.ex_change_node_size(node, "small")
+
+
+def test_what_is_under_way_is_waited_for(cloud, quick, node):
+    # Seen only with the third look.
+    cloud.inject(drop_after(), on="RenewInstance")
+    looks = []
+    real = quick.ex_get_contract
+
+    def look(name):
+        looks.append(name)
+        contract = real(name)
+        return contract if len(looks) in (1, 4) else before
+
+    before = real(node)
+    quick.ex_get_contract = look
+    assert quick.ex_renew_node(node, "1H") is True
+    assert len(looks) == 4
+
+
+# Changes and reads
+
+CHANGES = {
+    "StartInstance": lambda driver, node: driver.start_node(node),
+    "StopInstance": lambda driver, node: driver.stop_node(node),
+    "RebootInstance": lambda driver, node: driver.reboot_node(node),
+    "RebuildInstanceRootImage": lambda driver, node: driver.ex_rebuild_node(node),
+    "TerminateInstance": lambda driver, node: driver.destroy_node(node),
+    "PutInstanceMetadata": lambda driver, node: driver.ex_set_metadata(node, {"a": "b"}),
+    "ImportKeyPair": lambda driver, node: driver.create_key_pair("k"),
+    "DeleteKeyPair": lambda driver, node: driver.delete_key_pair("none"),
+}
+
+
+@pytest.mark.parametrize("action", CHANGES)
+@pytest.mark.parametrize("effect", [drop_before(), drop_after(), cut(5), error(500), html(200)])
+def test_a_change_whose_outcome_is_unclear_is_not_sent_again(cloud, quick, node, action, effect):
+    with cloud.inject(effect, on=action) as fault:
+        with pytest.raises((OutcomeUnknownError, MCSError)) as caught:
+            CHANGES[action](quick, node)
+        assert fault.fired == 1
+    if effect.name != "cut" or caught.value.http_code < 400:
+        assert isinstance(caught.value, OutcomeUnknownError)
+
+
+@pytest.mark.parametrize("effect", [overload(), too_many(0), too_many("soon")])
+def test_a_change_that_was_put_off_is_sent_again(cloud, quick, node, effect):
+    with cloud.inject(effect, on="RebootInstance", times=2) as fault:
+        assert quick.reboot_node(node) is True
+        assert fault.fired == 2
+
+
+@pytest.mark.parametrize(
+    "effect", [drop_before(), drop_after(), cut(5), error(500), html(502), overload(), too_many(0)]
+)
+def test_a_read_is_made_again_until_it_succeeds(cloud, quick, node, effect):
+    with cloud.inject(effect, on="DescribeInstances", times=3) as fault:
+        assert [each.name for each in quick.list_nodes()] == ["web"]
+        assert fault.fired == 3
+
+
+def test_the_deadline_bounds_the_whole_call(cloud):
+    driver = cloud.driver(deadline=0.3, timeout=30, retry_delay=0.001, max_tries=1000)
+    cloud.inject(delay(20), on="GetBalance")
+    with pytest.raises(MCSError, match="timed out"):
+        driver.ex_get_balance()
+
+
+def test_an_answer_that_does_not_end_is_a_try_that_failed(server):
+    def drip(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            connection.sendall(b"<")
+            if gone.wait(0.02):
+                return
+
+    gone = threading.Event()
+    url, _ = server(drip)
+    driver = MCSNodeDriver("key", "secret", url=url, timeout=0.3, max_tries=1)
+    with pytest.raises(MCSError, match="does not end"):
+        driver.ex_get_balance()
+    gone.set()
+
+
+def test_a_kept_connection_that_has_died_is_not_used_for_what_is_billed(cloud, quick, node):
+    quick.ex_get_balance()
+    port, key, secret = cloud.port, cloud.access_key, cloud.secret
+    cloud.stop()
+    with Emulator(port=port, access_key=key, secret=secret, boot_seconds=0) as again:
+        # The connection that was kept was closed by the first server.
+        made = quick._call("CreateInstance", {"ImageId": IMAGE, "InstanceType": "small"}, dict)
+        assert made["instanceId"]
+        assert [record.status for record in again.records] == [200]
+
+
+# Threads and processes
+
+
+def test_one_driver_for_many_threads(cloud):
+    nodes = [cloud.driver().create_node(f"n{n}", "small", IMAGE) for n in range(16)]
+    driver = cloud.driver()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+
+        def ask(number):
+            node = nodes[number % 16]
+            name = f"{number}"
+            driver.ex_set_metadata(node, {"n": name}) if number < 16 else None
+            contract = driver.ex_get_contract(node)
+            assert driver.ex_get_node(node).id == node.id
+            assert driver.ex_list_network_interfaces(node)[0].extra["instanceId"] == node.id
+            return contract.started_at
+
+        with ThreadPoolExecutor(16) as pool:
+            assert len(list(pool.map(ask, range(700)))) == 700
+    finally:
+        sys.setswitchinterval(interval)
+    for number, node in enumerate(nodes):
+        assert driver.ex_get_metadata(node)["n"] == str(number)
+
+
+@pytest.fixture
+def connects(monkeypatch):
+    """Collects an item for each connection that is opened."""
+    found = []
+    connect = HTTPConnection.connect
+    monkeypatch.setattr(HTTPConnection, "connect", lambda self: found.append(self) or connect(self))
+    return found
+
+
+def test_connections_are_reused_and_never_more_than_needed(cloud, connects):
+    driver = cloud.driver()
+    for _ in range(20):
+        driver.ex_get_balance()
+    assert len(connects) == 1
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: driver.ex_get_balance(), range(200)))
+    assert len(connects) <= 8
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_child_has_connections_of_its_own(cloud, connects):
+    driver = cloud.driver()
+    driver.ex_get_balance()
+    assert len(connects) == 1
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if not child:
+            try:
+                good = driver.ex_get_balance().amount == 1000
+                os._exit(0 if good and len(connects) == 2 else 1)
+            finally:
+                os._exit(2)
+        children.append(child)
+        driver.ex_get_balance()
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    # The parent's own connection is as good as before.
+    assert driver.ex_get_balance().amount == 1000
+    assert len(connects) == 1
+
+
+# Hostile answers
+
+
+def test_garbage_without_end_does_not_fill_the_memory(server):
+    def flood(connection):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
+        chunk = b"<a>" * 100_000
+        for _ in range(400):
+            connection.sendall(chunk)
+
+    url, _ = server(flood)
+    driver = MCSNodeDriver("key", "secret", url=url, max_tries=1)
+    with pytest.raises(MCSError, match="unusable answer") as caught:
+        driver.ex_get_balance()
+    assert len(str(caught.value)) < 500
+
+
+def test_a_zip_bomb_is_no_better(server):
+    bomb = gzip.compress(b"<" * 200_000_000, 1)
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
+    url, _ = server(lambda connection: connection.sendall(head.encode() + bomb))
+    driver = MCSNodeDriver("key", "secret", url=url, max_tries=1)
+    with pytest.raises(MCSError, match="unusable answer"):
+        driver.ex_get_balance()
+
+
+def test_a_body_that_is_not_as_it_says_it_is_packed(server):
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n12345"
+    url, _ = server(lambda connection: connection.sendall(head))
+    driver = MCSNodeDriver("key", "secret", url=url, max_tries=1)
+    with pytest.raises(MCSError):
+        driver.ex_get_balance()
+    with pytest.raises(OutcomeUnknownError):
+        driver.connection.call("RenewInstance", {"InstanceId": "i"})
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("http_method", ["POST", "GET"])
+def test_no_secret_is_printed_logged_or_raised(http_method, caplog, capfd, monkeypatch, tmp_path):
+    caplog.set_level(logging.DEBUG)
+    # What LIBCLOUD_DEBUG does; undone after the test.
+    monkeypatch.setattr(Connection, "conn_class", Connection.conn_class)
+    with open(tmp_path / "libcloud.log", "w+") as log:
+        libcloud.enable_debug(log)
+        secrets, words = noisy(http_method)
+        log.seek(0)
+        text = log.read()
+    out, err = capfd.readouterr()
+    text += caplog.text + out + err + words
+    assert "GetBalance" in text
+    for what, secret in secrets.items():
+        assert secret not in text, what
+    assert "Signature=***" in text or http_method == "POST"
+
+
+def noisy(http_method):
+    """Do all that talks; give the secrets in it, and the texts of what was raised and shown."""
+    words = []
+
+    def attempt(call):
+        try:
+            words.append(repr(call()))
+        except Exception as error:
+            words.append(repr(error) + str(error) + traceback.format_exc())
+
+    with Emulator(boot_seconds=0, debug=True, seed=None) as cloud:
+        driver = cloud.driver(http_method=http_method, retry_delay=0.001, max_tries=2)
+        wrong = cloud.driver(http_method=http_method)
+        wrong.connection.key = "the-wrong-secret"
+        pair = driver.create_key_pair("k")
+        node = driver.create_node("n", "small", IMAGE, ex_keyname=pair)
+        plain = driver.create_node("p", "small", IMAGE)
+        password = driver.ex_get_password_data(node, pair.private_key).password
+        other = driver.ex_get_password_data(plain).password
+        attempt(lambda: driver.ex_get_password_data(plain))
+        attempt(lambda: driver.ex_get_password_data(node))
+        attempt(lambda: driver.ex_get_password_data(node, pair.private_key[:-200]))
+        attempt(lambda: driver)
+        attempt(lambda: driver.connection)
+        attempt(lambda: pair)
+        attempt(lambda: cloud)
+        attempt(lambda: cloud.records)
+        attempt(wrong.ex_get_balance)
+        for effect in (drop_after(), cut(3), html(500), html(200), error(500), error(400)):
+            with cloud.inject(effect):
+                attempt(driver.ex_get_balance)
+                attempt(lambda: driver.ex_get_password_data(plain))
+                attempt(lambda: driver.reboot_node(node))
+        attempt(lambda: driver.ex_renew_node(plain, "1H"))
+        attempt(cloud.snapshot)
+        cloud.stop()
+        attempt(driver.ex_get_balance)
+        secrets = {
+            "the secret": cloud.secret,
+            "a wrong secret": "the-wrong-secret",
+            "a password": password,
+            "a plain password": other,
+            "the private key": pair.private_key.splitlines()[1],
+        }
+    assert PrivateKeyRequiredError.__name__ in "".join(words)
+    return secrets, "".join(words)
+
+
+# Waiting
+
+
+def test_waiting_ends_at_once_when_a_node_is_lost():
+    with Emulator(boot_seconds=1000) as cloud:
+        driver = cloud.driver()
+        nodes = [driver.create_node(name, "small", IMAGE) for name in "ab"]
+        instance = cloud.cloud.instance("b")[0]
+        for word in ("deploy_fail", "start_fail", "deleting"):
+            instance.phases = [(instance.created_at, word)]
+            with pytest.raises(MCSError, match=f"'b' cannot come up any more: it is {word}"):
+                driver.wait_until_running(nodes, timeout=600)
+        cloud.cloud.remove("b")
+        with pytest.raises(MCSError, match="'b' is gone"):
+            driver.wait_until_running(nodes, wait_period=0.01, timeout=600)
+
+
+def test_waiting_ends_in_time_and_says_how_things_are():
+    with Emulator(boot_seconds=1000) as cloud:
+        driver = cloud.driver()
+        node = driver.create_node("a", "small", IMAGE)
+        with pytest.raises(MCSError, match="Timed out after 0.05 seconds: 'a' is disk"):
+            driver.wait_until_running([node], wait_period=0.01, timeout=0.05)
+        with pytest.raises(ValueError, match="ssh_interface"):
+            driver.wait_until_running([node], ssh_interface="ips")
+
+
+def test_looks_come_at_longer_and_longer_intervals(monkeypatch):
+    with Emulator(boot_seconds=1000) as cloud:
+        driver = cloud.driver()
+        node = driver.create_node("a", "small", IMAGE)
+        waits = []
+
+        def sleep(seconds):
+            waits.append(seconds)
+            if len(waits) == 12:
+                cloud.clock.advance(timedelta(seconds=1000))
+
+        monkeypatch.setattr("libcloud_mcs.driver.time.sleep", sleep)
+        before = len(cloud.records)
+        ((up, _),) = driver.wait_until_running([node], wait_period=8)
+        assert up.state is NodeState.RUNNING
+        assert waits == sorted(waits)
+        assert (waits[0], waits[-1]) == (1, 8)
+        # One request a look, for this node alone.
+        assert len(cloud.records) - before == 13
+        assert {each.params["InstanceId.1"] for each in cloud.records[before:]} == {node.id}
+
+
+def test_deploy_node_says_so_too(monkeypatch):
+    monkeypatch.setattr("libcloud.compute.ssh.have_paramiko", True)
+    with Emulator(boot_seconds=1000) as cloud:
+        driver = cloud.driver()
+
+        def fail():
+            instance = cloud.cloud.instance("a")[0]
+            instance.phases = [(instance.created_at, "deploy_fail")]
+
+        cloud.inject(meanwhile(fail), on="DescribeInstances", nth=2)
+        with pytest.raises(DeploymentError, match="cannot come up any more"):
+            driver.deploy_node(deploy=None, name="a", size="small", image=IMAGE)
+
+
+# Interruptions
+
+
+def interrupt_when(cloud, happened):
+    """Press Ctrl-C as soon as something has happened."""
+
+    def press():
+        end = time.monotonic() + 20
+        while not happened() and time.monotonic() < end:
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda driver: driver.list_nodes(),
+        lambda driver: driver.create_node("b", "small", IMAGE),
+        lambda driver: driver.list_volumes("a"),
+        lambda driver: driver.wait_until_running(driver.list_nodes(), timeout=600),
+    ],
+)
+def test_ctrl_c_leaves_nothing_behind(cloud, verb):
+    driver = cloud.driver()
+    driver.create_node("a", "small", IMAGE)
+    threads = threading.active_count()
+    fault = cloud.inject(delay(60))
+    pressing = interrupt_when(cloud, lambda: fault.fired)
+    with pytest.raises(KeyboardInterrupt):
+        verb(driver)
+    pressing.join()
+    fault.remove()
+    assert threading.active_count() == threads
+    # It is usable again.
+    assert driver.ex_get_balance().amount > 0
+    assert {each.name for each in driver.list_nodes()} == {"a"}
+
+
+def test_ctrl_c_while_many_requests_are_in_flight(cloud):
+    driver = cloud.driver(concurrency=4, timeout=20)
+    for number in range(40):
+        driver.create_node(f"n{number}", "small", IMAGE, ex_duration="1H")
+    threads = threading.active_count()
+    fault = cloud.inject(delay(0.3), on="DescribeInstanceVolumes")
+    pressing = interrupt_when(cloud, lambda: fault.fired >= 4)
+    with pytest.raises(KeyboardInterrupt):
+        driver.list_volumes()
+    pressing.join()
+    assert threading.active_count() == threads
+    # Those that had not begun never did.
+    assert fault.fired < 12
+    fault.remove()
+    assert len(driver.list_volumes()) == 80
+
+
+def test_an_object_is_usable_again_after_any_error(cloud, quick, node):
+    for effect in (drop_before(), drop_after(), cut(1), error(500), html(200), too_many("x")):
+        with cloud.inject(effect), pytest.raises(MCSError):
+            quick.ex_get_balance()
+        assert quick.ex_get_balance().amount > 0
+
+
+# Clock
+
+
+def test_a_clock_that_is_off_is_named_in_words():
+    with Emulator(signature_clock="emulated") as cloud:
+        driver = cloud.driver()
+        driver.ex_get_balance()
+        cloud.clock.advance(timedelta(minutes=17))
+        with pytest.raises(InvalidCredentialsError) as caught:
+            driver.ex_get_balance()
+        words = str(caught.value)
+        assert "this machine's clock is 0:1" in words
+        assert words.rpartition("(HTTP 403)")[0].strip().endswith("behind the endpoint's")
+        cloud.clock.advance(timedelta(minutes=-40))
+        with pytest.raises(InvalidCredentialsError, match="ahead of the endpoint's"):
+            driver.ex_get_balance()
+
+
+def test_a_clock_that_is_right_is_not_mentioned(cloud):
+    driver = cloud.driver()
+    driver.connection.key = "wrong"
+    with pytest.raises(InvalidCredentialsError) as caught:
+        driver.ex_get_balance()
+    assert "clock" not in str(caught.value)
