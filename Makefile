@@ -26,6 +26,11 @@ check: $(VENV)/.dev ## lint, format, types, tests with their coverage
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## look for answers that the driver trips over, for SECONDS (20)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check atheris
+	$(BIN)/python tests/fuzz_answers.py -max_total_time=$(or $(SECONDS),20) -verbosity=0 -print_final_stats=1
+
 .PHONY: tables
 tables: $(VENV)/.dev ## write the documents' tables anew from the code
 	$(BIN)/python docs/tables.py

@@ -3,6 +3,8 @@
 import pickle
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from datetime import datetime, timedelta, timezone
@@ -64,6 +66,9 @@ KINDS = list(CALLS)
 @pytest.fixture
 def driver():
     return MCSNodeDriver("key", SECRET, max_tries=TRIES, retry_delay=0.001)
+
+
+real_sleep = time.sleep
 
 
 @pytest.fixture(autouse=True)
@@ -460,12 +465,12 @@ def authority():
 
 
 @pytest.fixture
-def tls(server, authority):
+def tls(authority):
     """A TLS server whose certificate is for a name; gives its URL."""
 
-    def run(name):
+    def run(name, issuer=authority, **kwargs):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(name).configure_cert(context)
+        issuer.issue_cert(name, **kwargs).configure_cert(context)
         listener = socket.create_server(("127.0.0.1", 0))
         started.append(listener)
 
@@ -523,6 +528,74 @@ def test_a_proxy_is_used(server):
         proxied.connection.set_http_proxy(url.rstrip("/"))
         proxied.ex_get_balance()
         assert seen[-1].startswith(b"POST http://mcs.example/x HTTP/1.1\r\n")
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory):
+    """A real proxy in a process of its own; gives its URL."""
+    port_file = tmp_path_factory.mktemp("proxy") / "port"
+    command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0"]
+    command += ["--port-file", str(port_file), "--num-workers", "1", "--num-acceptors", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 30
+    while not (port_file.exists() and port_file.read_text().strip()):
+        assert time.monotonic() < end
+        assert process.poll() is None
+        real_sleep(0.05)
+    yield f"http://127.0.0.1:{port_file.read_text().strip()}"
+    process.terminate()
+    process.wait()
+
+
+def test_a_real_proxy(proxy, tls, authority, tmp_path, monkeypatch):
+    path = str(tmp_path / "ca.pem")
+    authority.cert_pem.write_to_path(path)
+    with Emulator() as cloud:
+        assert cloud.driver(proxy_url=proxy).ex_get_balance().amount == 1000
+        # Those of the environment are used as well, but for what NO_PROXY names.
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        assert cloud.driver().ex_get_balance().amount == 1000
+    tunnelled = MCSNodeDriver("key", SECRET, url=tls("127.0.0.1"), proxy_url=proxy, ca_cert=path)
+    assert CALLS["billed"](tunnelled) == "True"
+    wrong = MCSNodeDriver("key", SECRET, url=tls("other.example"), proxy_url=proxy, ca_cert=path)
+    assert "certificate was refused" in fails(CALLS["billed"], wrong).message
+
+
+def test_a_tunnel_that_cannot_be_opened_means_that_nothing_was_sent(proxy):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    # Nobody listens there any more: the proxy says so, and the request never leaves.
+    url = f"https://127.0.0.1:{port}/"
+    driver = MCSNodeDriver("key", SECRET, url=url, proxy_url=proxy, max_tries=2)
+    error = fails(CALLS["billed"], driver)
+    assert type(error) is MCSError
+    assert error.retryable is True
+
+
+def test_a_server_that_speaks_no_tls_got_nothing(server):
+    url, seen = server(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+    driver = MCSNodeDriver("key", SECRET, url=url.replace("http:", "https:"), max_tries=1)
+    error = fails(CALLS["billed"], driver)
+    assert type(error) is MCSError
+    assert b"Renew" not in b"".join(seen)
+
+
+def test_an_expired_or_self_signed_certificate_is_refused(tls, authority, tmp_path):
+    path = str(tmp_path / "ca.pem")
+    authority.cert_pem.write_to_path(path)
+    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
+    expired = tls("127.0.0.1", not_after=yesterday)
+    assert (
+        "expired"
+        in fails(CALLS["billed"], MCSNodeDriver("key", SECRET, url=expired, ca_cert=path)).message
+    )
+    # Nobody knows who made this one but itself.
+    own = tls("127.0.0.1", issuer=trustme.CA())
+    assert (
+        "certificate was refused"
+        in fails(CALLS["billed"], MCSNodeDriver("key", SECRET, url=own, ca_cert=path)).message
+    )
 
 
 def test_a_proxy_that_makes_no_sense_is_no_lost_connection():
