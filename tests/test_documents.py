@@ -86,3 +86,14 @@ def test_links_between_the_documents_lead_somewhere():
         for target in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
             if not target.startswith("https://"):
                 assert (document.parent / target.partition("#")[0]).exists(), target
+
+
+def test_every_promise_is_a_test():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 30
+    there = set()
+    for name in ("test_reliability.py", "test_failures.py"):
+        source = (ROOT / "tests" / name).read_text(encoding="utf-8")
+        there |= set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
+    assert named <= there, named - there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import socket
@@ -27,6 +28,7 @@ try:
         ResponseStartLine,
         format_timestamp,
     )
+    from tornado.iostream import StreamClosedError
 except ImportError:
     raise ImportError(
         "the emulator needs the package 'tornado': pip install 'libcloud-mcs[emulator]'"
@@ -220,7 +222,8 @@ class _Message(HTTPMessageDelegate):
             return
         if effect.content_type is not None:
             answer = replace(answer, content_type=effect.content_type)
-        await self._send(exchange, answer, effect.cut)
+        with contextlib.suppress(StreamClosedError):  # the client has waited long enough
+            await self._send(exchange, answer, effect.cut)
 
     def _send(
         self, exchange: Exchange, answer: Answer, cut: int | None = None

@@ -1,0 +1,204 @@
+"""
+A soak: one driver, many threads, random faults on every action, for as long as one likes.
+
+Each thread leads lives of instances and compares, call by call, what the driver said with what the
+ledger says: a call that returned was charged once, one that was refused was not, and one whose
+outcome is unknown was charged at most once. Each answer must be about the thread's own instance.
+
+    python benchmarks/soak.py --seconds 600 --threads 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import threading
+import time
+from collections import Counter
+
+from libcloud_mcs.emulator import (
+    Emulator,
+    content_type,
+    cut,
+    delay,
+    drop_after,
+    drop_before,
+    error,
+    html,
+    overload,
+    too_many,
+)
+from libcloud_mcs.errors import MCSError, OutcomeUnknownError
+
+IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
+EFFECTS = (
+    drop_before(),
+    drop_after(),
+    cut(0),
+    cut(30),
+    error(500),
+    error(500, after=True),
+    error(400),
+    html(502),
+    html(502, after=True),
+    html(200, after=True),
+    too_many(0),
+    too_many("soon"),
+    overload(),
+    content_type("text/html"),
+    delay(0.02),
+    delay(1.2),  # longer than the driver waits
+)
+
+
+class Soak:
+    def __init__(self, cloud: Emulator, end: float) -> None:
+        self.cloud, self.end = cloud, end
+        self.driver = cloud.driver(
+            timeout=1, retry_delay=0.02, backoff=1.5, max_tries=5, concurrency=2
+        )
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    def charges(self, action: str, instance_id: str) -> int:
+        return sum(
+            charge.action == action and charge.instance_id == instance_id
+            for charge in self.cloud.ledger[-4000:]
+        )
+
+    def check(self, right: bool, what: str) -> None:
+        if not right:
+            self.wrong.append(what)
+
+    def call(self, name: str, function, *arguments):
+        """Make a call; give what it returned, or the error."""
+        try:
+            result = function(*arguments)
+            self.counts[f"{name}: done"] += 1
+        except OutcomeUnknownError as unknown:
+            self.counts[f"{name}: unknown"] += 1
+            return unknown
+        except MCSError as refused:
+            self.counts[f"{name}: failed"] += 1
+            return refused
+        return result
+
+    def billed(self, action: str, node, function) -> None:
+        before = self.charges(action, node.id)
+        result = self.call(action, function)
+        # An answer that was given up may still be under way.
+        deadline = time.monotonic() + 3
+        while True:
+            paid = self.charges(action, node.id) - before
+            if isinstance(result, OutcomeUnknownError):
+                good = paid in (0, 1)
+            elif isinstance(result, MCSError):
+                good = paid == 0
+            else:
+                good = paid == 1
+            if good or time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        self.check(good, f"{action}: {result!r}, but {paid} charges")
+
+    def life(self, name: str, dice: random.Random) -> None:
+        driver = self.driver
+        node = self.call(
+            "CreateInstance",
+            lambda: driver.create_node(name, "small", IMAGE, ex_duration="1H"),
+        )
+        if isinstance(node, Exception):
+            time.sleep(1.3)  # until a late request is certainly over
+            made = self.cloud.cloud.find([], [name])
+            if made:
+                self.check(isinstance(node, OutcomeUnknownError), f"made, but {node!r}")
+                self.cloud.cloud.remove(name)
+            return
+        self.check(node.name == name, f"asked for {name}, got {node.name}")
+        self.check(self.charges("CreateInstance", node.id) == 1, f"{name}: not charged once")
+        steps = (self.renew, self.resize, self.get, self.interfaces, self.metadata, self.list_one)
+        for _ in range(dice.randrange(1, 6)):
+            dice.choice(steps)(node)
+        self.call("reboot", driver.reboot_node, node)
+        self.call("destroy", driver.destroy_node, node)
+
+    def renew(self, node) -> None:
+        self.billed("RenewInstance", node, lambda: self.driver.ex_renew_node(node, "1H"))
+
+    def resize(self, node) -> None:
+        size = random.choice(["small", "medium", "large"])
+        self.billed(
+            "ChangeInstanceType",
+            node,
+            lambda: self.driver.ex_change_node_size(node, size, "1H"),
+        )
+
+    def get(self, node) -> None:
+        found = self.call("ex_get_node", self.driver.ex_get_node, node)
+        if not isinstance(found, Exception):
+            self.check(found.id == node.id, "another node's answer")
+
+    def interfaces(self, node) -> None:
+        found = self.call("interfaces", self.driver.ex_list_network_interfaces, node)
+        if not isinstance(found, Exception):
+            owners = {each.extra["instanceId"] for each in found}
+            self.check(owners == {node.id}, "another node's interfaces")
+
+    def metadata(self, node) -> None:
+        self.call("set metadata", self.driver.ex_set_metadata, node, {"n": node.name})
+        found = self.call("get metadata", self.driver.ex_get_metadata, node)
+        if not isinstance(found, Exception):
+            self.check(found.get("n") in (node.name, None), "another node's metadata")
+
+    def list_one(self, node) -> None:
+        found = self.call("list", lambda: self.driver.list_nodes(ex_node_ids=[node]))
+        if not isinstance(found, Exception):
+            self.check([each.id for each in found] == [node.id], "another list")
+
+    def run(self, number: int) -> None:
+        dice = random.Random(number)
+        turn = 0
+        while time.monotonic() < self.end:
+            turn += 1
+            try:
+                self.life(f"t{number}-{turn}", dice)
+            except Exception as bug:
+                self.wrong.append(f"{type(bug).__name__}: {bug}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--threads", type=int, default=8)
+    arguments = parser.parse_args()
+    settings = {"boot_seconds": 0, "change_seconds": 0, "reboot_seconds": 0}
+    with Emulator(balance=10**8, terminate_seconds=0, **settings) as cloud:
+        for number, effect in enumerate(EFFECTS):
+            cloud.inject(effect, probability=0.015, seed=number)
+        files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+        soak = Soak(cloud, time.monotonic() + arguments.seconds)
+        workers = [
+            threading.Thread(target=soak.run, args=(number,)) for number in range(arguments.threads)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        fired = sum(fault.fired for fault in cloud.faults)
+        asked = max(fault.seen for fault in cloud.faults)
+        print(f"{arguments.seconds:.0f} s, {arguments.threads} threads: {asked} requests")
+        print(f"  faults: {fired}")
+        for what, count in sorted(soak.counts.items()):
+            print(f"  {what}: {count}")
+        print(f"  charges: {len(cloud.ledger)}")
+        print(f"  threads left over: {threading.active_count() - threads}")
+        kept = len(os.listdir("/proc/self/fd")) - files
+        print(f"  open files more than before: {kept} (both ends of kept connections)")
+        print(f"  wrong: {len(soak.wrong)}", *soak.wrong[:5], sep="\n    ")
+    return 1 if soak.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
