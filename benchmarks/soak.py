@@ -88,7 +88,8 @@ class Soak:
     def billed(self, action: str, node, function) -> None:
         before = self.charges(action, node.id)
         result = self.call(action, function)
-        # An answer that was given up may still be under way.
+        if isinstance(result, OutcomeUnknownError):
+            time.sleep(1.3)  # until a late request is certainly over
         deadline = time.monotonic() + 3
         while True:
             paid = self.charges(action, node.id) - before

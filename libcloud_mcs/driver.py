@@ -680,13 +680,9 @@ class MCSNodeDriver(NodeDriver):
         ids = [node.id for node in self.list_nodes()]
         if not ids:
             return []
-        pool = ThreadPoolExecutor(min(self.concurrency, len(ids)))
-        try:
-            found = pool.map(self._volumes_if_any, ids)
-            return [volume for volumes in found for volume in volumes]
-        finally:
-            # When one failed, or somebody pressed Ctrl-C, those that have not begun never do.
-            pool.shutdown(cancel_futures=True)
+        with ThreadPoolExecutor(min(self.concurrency, len(ids))) as pool:
+            # When one fails, or somebody presses Ctrl-C, map() cancels those that have not begun.
+            return [volume for volumes in pool.map(self._volumes_if_any, ids) for volume in volumes]
 
     def _volumes(self, node_id: str) -> list[StorageVolume]:
         return self._call(

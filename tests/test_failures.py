@@ -499,6 +499,9 @@ def tls(authority):
 def test_a_certificate_of_an_unknown_authority_is_refused_at_once(tls, waits, monkeypatch):
     # Not even libcloud's switch for the whole process changes that.
     monkeypatch.setattr("libcloud.security.VERIFY_SSL_CERT", False)
+    monkeypatch.setattr("libcloud.security.CA_CERTS_PATH", None)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
     error = fails(CALLS["billed"], MCSNodeDriver("key", SECRET, url=tls("127.0.0.1")))
     assert type(error) is MCSError
     assert "certificate was refused" in error.message

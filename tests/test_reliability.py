@@ -279,11 +279,10 @@ def test_the_deadline_bounds_the_whole_call(cloud):
 
 def test_an_answer_that_does_not_end_is_a_try_that_failed(server):
     def drip(connection):
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        while True:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n")
+        for _ in range(300):
             connection.sendall(b"<")
-            if gone.wait(0.02):
-                return
+            gone.wait(0.02)
 
     gone = threading.Event()
     url, _ = server(drip)
@@ -489,10 +488,10 @@ def test_waiting_ends_at_once_when_a_node_is_lost():
         for word in ("deploy_fail", "start_fail", "deleting"):
             instance.phases = [(instance.created_at, word)]
             with pytest.raises(MCSError, match=f"'b' cannot come up any more: it is {word}"):
-                driver.wait_until_running(nodes, timeout=600)
+                driver.wait_until_running(nodes, wait_period=0.01, timeout=5)
         cloud.cloud.remove("b")
         with pytest.raises(MCSError, match="'b' is gone"):
-            driver.wait_until_running(nodes, wait_period=0.01, timeout=600)
+            driver.wait_until_running(nodes, wait_period=0.01, timeout=5)
 
 
 def test_waiting_ends_in_time_and_says_how_things_are():
@@ -538,7 +537,9 @@ def test_deploy_node_says_so_too(monkeypatch):
 
         cloud.inject(meanwhile(fail), on="DescribeInstances", nth=2)
         with pytest.raises(DeploymentError, match="cannot come up any more"):
-            driver.deploy_node(deploy=None, name="a", size="small", image=IMAGE)
+            driver.deploy_node(
+                deploy=None, name="a", size="small", image=IMAGE, wait_period=0.01, timeout=5
+            )
 
 
 # Interruptions
