@@ -19,7 +19,7 @@ from libcloud_mcs.emulator.actions import HANDLERS, Paging
 from libcloud_mcs.emulator.clock import Clock
 from libcloud_mcs.emulator.cloud import Addresses, Charge, Cloud, Timing
 from libcloud_mcs.emulator.errors import RefusedError
-from libcloud_mcs.emulator.faults import Effect, Fault, Faults
+from libcloud_mcs.emulator.faults import Effect, Faults
 from libcloud_mcs.emulator.params import Params
 from libcloud_mcs.emulator.server import Server
 from libcloud_mcs.emulator.store import Store
@@ -177,6 +177,8 @@ class Emulator:
         self._beginning = (_money(balance), _count(instances, "instances"))
         self.clock = clock or Clock()
         self.faults = Faults()
+        #: Lets something go wrong: :meth:`~libcloud_mcs.emulator.faults.Faults.inject`.
+        self.inject = self.faults.inject
         self._records: deque[Record] = deque(maxlen=_count(max_records, "max_records"))
         self._lock = threading.RLock()
         self._addresses = Addresses()
@@ -282,21 +284,6 @@ class Emulator:
 
         account = account or self.account
         return MCSNodeDriver(account.access_key, account.secret, url=self.url, **kwargs)
-
-    def inject(
-        self,
-        effect: Effect,
-        on: str = "*",
-        *,
-        nth: int = 1,
-        times: int | None = None,
-        probability: float = 1.0,
-        seed: int | None = None,
-    ) -> Fault:
-        """Let something go wrong: see :meth:`~libcloud_mcs.emulator.faults.Faults.inject`."""
-        return self.faults.inject(
-            effect, on, nth=nth, times=times, probability=probability, seed=seed
-        )
 
     def reset(self) -> None:
         """
