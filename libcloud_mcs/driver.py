@@ -468,17 +468,15 @@ class MCSNodeDriver(NodeDriver):
         except OutcomeUnknownError as error:
             if before is None:
                 raise
-            return self._unless_seen(
-                error, lambda: self._made_since(before, name, params["InstanceType"])
-            )
+            return self._unless_seen(error, lambda: self._made_since(before, name, _names_of(size)))
 
     def _ids_of(self, name: str) -> set[str | None]:
         return {node.id for node in self.list_nodes(ex_names=[name])}
 
-    def _made_since(self, before: set[str | None], name: str, size: str) -> Node | None:
-        """Give the node of that name and size that was not there before."""
+    def _made_since(self, before: set[str | None], name: str, size: set[str]) -> Node | None:
+        """Give the node of that name, and of that size if it tells, that was not there before."""
         for node in self.list_nodes(ex_names=[name]):
-            if node.id not in before and node.size and size in (node.size.id, node.size.name):
+            if node.id not in before and (node.size is None or size & _names_of(node.size)):
                 return node
         return None
 
@@ -568,21 +566,21 @@ class MCSNodeDriver(NodeDriver):
             with a size that the node had before, it never can be.
         """
         name = convert.reference(node, Node, "node")
-        size = convert.reference(new_size, NodeSize, "new_size")
-        params = {"InstanceType": size}
+        params = {"InstanceType": convert.reference(new_size, NodeSize, "new_size")}
         if lease := convert.duration(ex_duration, "ex_duration"):
             params["Duration"] = lease
-        before = self._look_before(lambda: self._has_size(name, size))
+        names = _names_of(new_size)
+        before = self._look_before(lambda: self._has_size(name, names))
         try:
             return self._change("ChangeInstanceType", name, params)
         except OutcomeUnknownError as error:
             if before is not False:
                 raise
-            return self._unless_seen(error, lambda: self._has_size(name, size))
+            return self._unless_seen(error, lambda: self._has_size(name, names))
 
-    def _has_size(self, node: str, size: str) -> bool:
+    def _has_size(self, node: str, size: set[str]) -> bool:
         now = self.ex_get_node(node).size
-        return now is not None and size in (now.id, now.name)
+        return now is not None and bool(size & _names_of(now))
 
     def ex_get_contract(self, node: Node | str) -> Contract:
         """
@@ -969,6 +967,11 @@ def _endpoint(
         port,
         default.path if path is None else path,
     )
+
+
+def _names_of(size: NodeSize | str) -> set[str]:
+    """Give what may name a size; an answer may have only one of its ID and its name."""
+    return {size.id, size.name} if isinstance(size, NodeSize) else {size}
 
 
 def _reachable(node: Node, ssh_interface: str, force_ipv4: bool) -> list[str]:

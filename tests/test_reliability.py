@@ -5,6 +5,7 @@ Each is held against a fault that the emulator injects, or that a broken server 
 """
 
 import gzip
+import json
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from datetime import timedelta
 import libcloud
 import pytest
 from libcloud.common.base import Connection
+from libcloud.compute.base import NodeImage, NodeSize
 from libcloud.compute.types import DeploymentError, NodeState
 from urllib3.connection import HTTPConnection
 
@@ -179,6 +181,28 @@ def test_a_node_of_another_size_is_not_taken_for_the_new_one(cloud, quick):
         quick.create_node("web", "small", IMAGE)
     started[0].join()
     assert [charge.action for charge in cloud.ledger] == ["CreateInstance"]
+
+
+@pytest.mark.parametrize("row", [{}, {"instanceType": "small"}, {"instanceTypeId": "s-1"}])
+def test_an_answer_may_name_a_size_in_any_way_or_not_at_all(requests_mock, row):
+    # What the specification's examples leave out, an endpoint may leave out.
+    asked = []
+
+    def treat(request, context):
+        action = request.text.partition("Action=")[2].partition("&")[0]
+        asked.append(action)
+        if action == "CreateInstance":
+            context.status_code = 500
+            return "oops"
+        rows = [{"instanceId": "i", "instanceName": "new", **row}] if len(asked) > 2 else []
+        tree = {"InstanceSet": {"Instance": rows, "Total": len(rows)}}
+        return json.dumps({"DescribeInstancesResponse": tree})
+
+    requests_mock.post("https://mosapi.meituan.com/mcs/v1", text=treat)
+    driver = MCSNodeDriver("key", "secret", retry_delay=0.001)
+    size = NodeSize("s-1", "small", 1, 1, 1, None, driver)
+    assert driver.create_node("new", size, NodeImage("m", "image", driver)).id == "i"
+    assert asked == ["DescribeInstances", "CreateInstance", "DescribeInstances"]
 
 
 def test_when_looking_fails_too_the_outcome_stays_unknown(cloud, quick, node):
