@@ -194,6 +194,9 @@ class Changes:
     key_pairs: dict[str, KeyPair | None] = field(default_factory=dict)
     charges: list[Charge] = field(default_factory=list)
 
+    def __bool__(self) -> bool:
+        return bool(self.instances or self.key_pairs or self.charges)
+
 
 class Cloud:
     """

@@ -270,7 +270,7 @@ class Emulator:
             for number in range(1, _count(instances, "instances") + 1):
                 account.cloud.add_running(f"instance-{number}")
             self._accounts[account.access_key] = account
-            self._save(account)
+            self._save(account, new=True)
             return account
 
     def driver(self, account: Account | None = None, **kwargs: Any) -> MCSNodeDriver:
@@ -442,7 +442,7 @@ class Emulator:
                 account.cloud.add_running(f"instance-{number}")
             self._accounts = {account.access_key: account, **self._accounts}
         for account in self.accounts:
-            self._save(account)
+            self._save(account, new=True)
 
     def _new_account(self, access_key: str | None, secret: str | None, balance: Decimal) -> Account:
         number = len(self._accounts)
@@ -488,9 +488,9 @@ class Emulator:
         for _ in range(self._churn):
             account.cloud.add_running(f"passer-by-{self._addresses.serial + 1}-later")
 
-    def _save(self, account: Account) -> None:
+    def _save(self, account: Account, *, new: bool = False) -> None:
         changes = account.cloud.take_changes()
-        if self._store:
+        if self._store and (changes or new):
             self._store.save(account.access_key, account.secret, account.cloud, changes)
 
     def _save_clock(self) -> None:
