@@ -285,11 +285,16 @@ class MCSNodeDriver(NodeDriver):
         convert.text(name, "name")
         convert.text(key_material, "key_material")
         fingerprint = keys.public_key_fingerprint(key_material, "key_material")
-        for pair in self.list_key_pairs():
-            if pair.name == name and pair.fingerprint == fingerprint:
-                pair.public_key = key_material.strip()
-                return pair
-        return self._import_key_pair(name, key_material)
+        try:
+            return self._import_key_pair(name, key_material)
+        except MCSError as error:
+            if not _refused(error):
+                raise
+            for pair in self.list_key_pairs():
+                if pair.name == name and pair.fingerprint == fingerprint:
+                    pair.public_key = key_material.strip()
+                    return pair
+            raise
 
     def import_key_pair_from_file(self, name: str, key_file_path: str) -> KeyPair:
         """

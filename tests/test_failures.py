@@ -38,6 +38,7 @@ from libcloud_mcs.errors import (
     OutcomeUnknownError,
     RateLimitError,
 )
+from libcloud_mcs.keys import public_key_fingerprint
 
 URL = "https://mosapi.meituan.com/mcs/v1"
 SECRET = "a-very-secret-secret"
@@ -686,3 +687,25 @@ def test_a_node_that_goes_while_all_volumes_are_listed_has_none():
             volumes = driver.list_volumes()
     owners = [volume.extra["instanceId"] for volume in volumes]
     assert list(dict.fromkeys(owners)) == [whole[0].id, whole[2].id]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_endpoint_may_refuse_a_key_pair_that_is_there(requests_mock, driver, same):
+    key = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAwEAAQ== me"
+    fingerprint = public_key_fingerprint(key, "key") if same else "00:11"
+    row = f"<keyName>mine</keyName><keyId>k</keyId><keyFingerprint>{fingerprint}</keyFingerprint>"
+
+    def treat(request, context):
+        if "Action=ImportKeyPair" in request.text:
+            context.status_code = 400
+            return refusal(400, "the name is in use")
+        set_ = f"<KeyPairSet><KeyPair>{row}</KeyPair><Total>1</Total></KeyPairSet>"
+        return f"<DescribeKeyPairsResponse>{set_}</DescribeKeyPairsResponse>"
+
+    requests_mock.post(URL, text=treat)
+    if same:
+        pair = driver.import_key_pair_from_string("mine", key)
+        assert (pair.extra["keyId"], pair.public_key) == ("k", key)
+        return
+    error = fails(lambda driver: driver.import_key_pair_from_string("mine", key), driver)
+    assert "in use" in error.message
