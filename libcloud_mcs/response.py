@@ -102,7 +102,9 @@ def _xml_value(element: etree._Element) -> Any:
         return element.text or ""
     tree: dict[str, Any] = {}
     for child in element:
-        name, value = child.tag, _xml_value(child)
+        name = child.tag
+        # Nearly all elements are leaves: no call for them.
+        value = _xml_value(child) if len(child) else child.text or ""
         if name not in tree:
             tree[name] = value
         elif isinstance(tree[name], list):
@@ -122,8 +124,14 @@ def _from_json(body: bytes) -> tuple[str, Any]:
 
 
 def _json_value(value: Any) -> Any:
+    # In place: the document is nobody else's, and nearly all of it is text already.
     if isinstance(value, dict):
-        return {name: _json_value(item) for name, item in value.items() if item is not None}
+        for name in [name for name, item in value.items() if type(item) is not str]:
+            if value[name] is None:
+                del value[name]
+            else:
+                value[name] = _json_value(value[name])
+        return value
     if isinstance(value, list):
         return [_json_value(item) for item in value if item is not None]
     return str(value) if isinstance(value, bool) else value
