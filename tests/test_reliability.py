@@ -38,6 +38,7 @@ from libcloud_mcs.emulator import (
     overload,
     too_many,
 )
+from libcloud_mcs.emulator.cloud import Lease
 from libcloud_mcs.errors import (
     InvalidCredentialsError,
     MCSError,
@@ -160,26 +161,15 @@ def test_a_node_that_was_there_before_is_not_taken_for_the_new_one(cloud, quick,
 
 def test_a_node_of_another_size_is_not_taken_for_the_new_one(cloud, quick):
     def somebody_else():
-        cloud.driver().create_node("web", "large", IMAGE)
+        account = cloud.cloud
+        size = account.instance_type("large")
+        account.create(account.template(IMAGE), size, Lease(1, "H"), "web")
 
     # Somebody else takes the name in between, so that our request is refused; we do not hear it.
-    asked = []
-
-    def once():
-        if not asked:
-            asked.append(True)
-            thread = threading.Thread(target=somebody_else)
-            thread.start()
-            started.append(thread)
-
-    started = []
-    cloud.inject(
-        Effect("late", run=once, seconds=0.5, drop_after=True), on="CreateInstance", times=1
-    )
-    cloud.inject(meanwhile(once), on="DescribeInstances", nth=1, times=1)
+    effect = Effect("late", run=somebody_else, drop_after=True)
+    cloud.inject(effect, on="CreateInstance", times=1)
     with pytest.raises(OutcomeUnknownError):
         quick.create_node("web", "small", IMAGE)
-    started[0].join()
     assert [charge.action for charge in cloud.ledger] == ["CreateInstance"]
 
 
