@@ -4,9 +4,16 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from raw_server import read_request
 
 from libcloud_mcs.emulator import Emulator
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -89,6 +89,7 @@ def test_a_key_pair_made_here_decrypts(driver):
 
 def test_three_different_errors(answer_format):
     with Emulator() as cloud:
+        cloud.clock.freeze()
         driver = cloud.driver(response_format=answer_format)
         driver.import_key_pair_from_string("mine", public_text(KEY))
         node = driver.create_node("keyed", "small", IMAGE, ex_keyname="mine")

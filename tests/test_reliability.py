@@ -96,7 +96,7 @@ def test_nothing_is_paid_twice_and_what_was_done_is_seen(cloud, node, action, un
     effect, done = UNCLEAR[unclear]
     driver = cloud.driver(retry_delay=0.001, timeout=10)
     if effect is None:
-        effect = Effect("late", seconds=1, after=True)
+        effect = Effect("late", seconds=0.6, after=True)
         driver = cloud.driver(retry_delay=0.3, backoff=2, max_tries=6, timeout=0.3)
     cloud.inject(effect, on=action)
     call = billed(driver, node, action)
