@@ -893,7 +893,7 @@ class MCSNodeDriver(NodeDriver):
             return answer[entry.item], convert.integer(answer.get("Total"))
 
         with self._reading(action):
-            return collect(fetch, lambda row: convert.row_id(row, identity), most)
+            return collect(fetch, lambda row: convert.row_id(row, identity), most, self.concurrency)
 
     def _password_answer(self, node_id: str) -> Row:
         not_ready = "the node has no password yet; wait until it is running"

@@ -9,7 +9,8 @@ where it does not, the rows have moved, and the walk is made again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 __all__ = ["collect"]
@@ -21,19 +22,24 @@ Fetch = Callable[[int], tuple[list[Row], "int | None"]]
 _WALKS = 3
 
 
-def collect(fetch: Fetch, identity: Callable[[Row], str], most: int | None = None) -> list[Row]:
+def collect(
+    fetch: Fetch, identity: Callable[[Row], str], most: int | None = None, concurrency: int = 1
+) -> list[Row]:
     """
     Fetch all rows of a list.
 
     :param fetch: Fetches one page.
     :param identity: Gives what makes a row that row: its ID.
     :param most: How many rows there can be at most, where that is known.
+    :param concurrency: How many pages may be fetched at once, from several threads, when the first
+        has told how many rows there are.
     :return: The rows in the endpoint's order, each once. Where rows came and went during each of
         several walks, all that were seen.
     """
     walks: list[dict[str, Row]] = []
     for _ in range(_WALKS):
-        rows, steady = _walk(fetch, identity, most)
+        with _Ahead(fetch, concurrency) as ahead:
+            rows, steady = _walk(ahead, identity, most)
         if steady:
             return list(rows.values())
         walks.insert(0, rows)
@@ -41,6 +47,48 @@ def collect(fetch: Fetch, identity: Callable[[Row], str], most: int | None = Non
     for rows in walks:
         seen = {**seen, **{name: row for name, row in rows.items() if name not in seen}}
     return list(seen.values())
+
+
+class _Ahead:
+    """Fetches pages before they are asked for: those at which a walk of full pages will come by."""
+
+    def __init__(self, fetch: Fetch, concurrency: int) -> None:
+        self._fetch = fetch
+        self._concurrency = concurrency
+        self._pool: ThreadPoolExecutor | None = None
+        self._offsets: Iterator[int] = iter(())
+        self._pages: dict[int, Future[tuple[list[Row], int | None]]] = {}
+
+    def __enter__(self) -> _Ahead:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        if self._pool is not None:
+            # What nobody asks for any more is not begun; what has begun is waited for.
+            self._pool.shutdown(cancel_futures=True)
+
+    def __call__(self, offset: int) -> tuple[list[Row], int | None]:
+        if offset not in self._pages:
+            found, told = self._fetch(offset)
+            if offset == 0 and told is not None:
+                self._look_ahead(len(found) - 1, told)
+            return found, told
+        page = self._pages.pop(offset).result()
+        self._fill()
+        return page
+
+    def _look_ahead(self, step: int, total: int) -> None:
+        if self._concurrency > 1 and step > 0 and total > 2 * step + 1:
+            self._pool = ThreadPoolExecutor(self._concurrency)
+            self._offsets = iter(range(step, total - 1, step))
+            self._fill()
+
+    def _fill(self) -> None:
+        while self._pool and len(self._pages) < self._concurrency:
+            offset = next(self._offsets, None)
+            if offset is None:
+                return
+            self._pages[offset] = self._pool.submit(self._fetch, offset)
 
 
 def _walk(

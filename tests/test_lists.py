@@ -1,6 +1,7 @@
 """Lists are whole, whatever the endpoint's paging is like and whatever comes and goes meanwhile."""
 
 import json
+import threading
 from urllib.parse import parse_qs
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from requests_mock import Mocker
 
 from libcloud_mcs.driver import MCSNodeDriver
-from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.emulator import Emulator, error
+from libcloud_mcs.errors import MCSError
 
 URL = "https://mosapi.meituan.com/mcs/v1"
 
@@ -25,12 +27,16 @@ class Endpoint:
     :param between: Called before each page but the first with the rows and the page's number.
     """
 
-    def __init__(self, mocker, count, cap=1000, total=True, pages=True, between=None):
+    def __init__(
+        self, mocker, count, cap=1000, total=True, pages=True, between=None, concurrency=8
+    ):
         self.rows = [f"i{n}" for n in range(count)]
         self.cap, self.total, self.pages, self.between = cap, total, pages, between
         self.requests = []
         mocker.post(URL, text=self.answer)
-        self.driver = MCSNodeDriver("key", "secret", response_format="json")
+        self.driver = MCSNodeDriver(
+            "key", "secret", response_format="json", concurrency=concurrency
+        )
 
     def answer(self, request, context):
         form = {name: values[0] for name, values in parse_qs(request.text).items()}
@@ -55,9 +61,45 @@ class Endpoint:
 @pytest.mark.parametrize("total", [True, False])
 @pytest.mark.parametrize("cap", [1, 2, 3, 7, 10, 1000])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 9, 10, 11])
-def test_any_cap_with_and_without_a_total(requests_mock, count, cap, total):
-    endpoint = Endpoint(requests_mock, count, cap, total)
+@pytest.mark.parametrize("concurrency", [1, 2, 8])
+def test_any_cap_with_and_without_a_total(requests_mock, count, cap, total, concurrency):
+    endpoint = Endpoint(requests_mock, count, cap, total, concurrency=concurrency)
     assert endpoint.ids() == endpoint.rows
+    if total and cap > 1 and count:
+        # As many requests as there are pages, each but the first with a row of the one before.
+        assert len(endpoint.requests) == max(1, -(-(count - 1) // (cap - 1)))
+
+
+def test_pages_are_fetched_side_by_side_and_stay_in_order():
+    with Emulator(instances=60, max_limit=5) as cloud:
+        # Four requests are in flight before any of them is answered; else this breaks.
+        together = threading.Barrier(4, timeout=10)
+        names = [f"instance-{number}" for number in range(1, 61)]
+        driver = cloud.driver(concurrency=4)
+        fetch = driver.connection.call
+        seen = []
+
+        def call(action, params):
+            seen.append(params["Offset"])
+            if 1 < len(seen) <= 5:
+                together.wait()
+            return fetch(action, params)
+
+        driver.connection.call = call
+        assert [node.name for node in driver.list_nodes()] == names
+        assert threading.active_count() == 2  # this one and the emulator's
+
+
+def test_an_error_in_one_page_ends_the_walk_and_leaves_no_thread():
+    with Emulator(instances=60, max_limit=5) as cloud:
+        driver = cloud.driver(concurrency=4, max_tries=1)
+        fault = cloud.inject(error(400), on="DescribeInstances", nth=4)
+        with pytest.raises(MCSError, match="Injected fault"):
+            driver.list_nodes()
+        assert fault.fired <= 5
+        assert threading.active_count() == 2  # this one and the emulator's
+        fault.remove()
+        assert len(driver.list_nodes()) == 60
 
 
 def test_one_request_where_one_is_enough(requests_mock):
