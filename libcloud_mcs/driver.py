@@ -683,9 +683,13 @@ class MCSNodeDriver(NodeDriver):
         ids = [node.id for node in self.list_nodes()]
         if not ids:
             return []
-        with ThreadPoolExecutor(min(self.concurrency, len(ids))) as pool:
-            # When one fails, or somebody presses Ctrl-C, map() cancels those that have not begun.
-            return [volume for volumes in pool.map(self._volumes_if_any, ids) for volume in volumes]
+        pool = ThreadPoolExecutor(min(self.concurrency, len(ids)))
+        try:
+            found = pool.map(self._volumes_if_any, ids)
+            return [volume for volumes in found for volume in volumes]
+        finally:
+            # Ctrl-C may come before map() has all of them: what has not begun then, never does.
+            pool.shutdown(cancel_futures=True)
 
     def _volumes(self, node_id: str) -> list[StorageVolume]:
         return self._call(

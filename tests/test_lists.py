@@ -72,6 +72,7 @@ def test_any_cap_with_and_without_a_total(requests_mock, count, cap, total, conc
 
 def test_pages_are_fetched_side_by_side_and_stay_in_order():
     with Emulator(instances=60, max_limit=5) as cloud:
+        threads = threading.active_count()
         # Four requests are in flight before any of them is answered; else this breaks.
         together = threading.Barrier(4, timeout=10)
         names = [f"instance-{number}" for number in range(1, 61)]
@@ -87,17 +88,18 @@ def test_pages_are_fetched_side_by_side_and_stay_in_order():
 
         driver.connection.call = call
         assert [node.name for node in driver.list_nodes()] == names
-        assert threading.active_count() == 2  # this one and the emulator's
+        assert threading.active_count() <= threads
 
 
 def test_an_error_in_one_page_ends_the_walk_and_leaves_no_thread():
     with Emulator(instances=60, max_limit=5) as cloud:
+        threads = threading.active_count()
         driver = cloud.driver(concurrency=4, max_tries=1)
         fault = cloud.inject(error(400), on="DescribeInstances", nth=4)
         with pytest.raises(MCSError, match="Injected fault"):
             driver.list_nodes()
         assert fault.fired <= 5
-        assert threading.active_count() == 2  # this one and the emulator's
+        assert threading.active_count() <= threads
         fault.remove()
         assert len(driver.list_nodes()) == 60
 
