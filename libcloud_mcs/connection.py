@@ -426,12 +426,9 @@ class MCSConnection(ConnectionUserAndKey):
         return classes.get(status, MCSError)(message)
 
     def _clock_words(self, response: requests.Response) -> str:
-        try:
-            there = email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
-        except (TypeError, ValueError):
+        there = _http_date(response.headers.get("Date", ""))
+        if there is None:
             return ""
-        if there.tzinfo is None:
-            there = there.replace(tzinfo=timezone.utc)
         seconds = (self._now() - there).total_seconds()
         if abs(seconds) < _CLOCK_IS_OFF:
             return ""
@@ -451,7 +448,7 @@ class MCSConnection(ConnectionUserAndKey):
         if status < 300:
             if action.kind is Kind.READ:
                 return error
-            return self._unknown(action, params, error.message)
+            return self.unknown(action, params, error.message)
         message = f"no answer of the API: {excerpt(body, action)}"
         if status == 429:
             return _rate_limit(action, message, response)
@@ -465,7 +462,7 @@ class MCSConnection(ConnectionUserAndKey):
         again = (Kind.READ, Kind.CHANGE) if status == 503 else (Kind.READ,)
         if action.kind in again:
             return MCSError(message, retryable=True)
-        return self._unknown(action, params, f"the endpoint failed: {message}")
+        return self.unknown(action, params, f"the endpoint failed: {message}")
 
     def _unsent_or_lost(self, action: Action, params: dict[str, str], error: Exception) -> MCSError:
         why = reason(error)
@@ -478,13 +475,21 @@ class MCSConnection(ConnectionUserAndKey):
             return MCSError(f"no connection to {self.endpoint.url}: {why}", retryable=True)
         if action.kind is Kind.READ:
             return MCSError(f"the connection was lost: {why}", retryable=True)
-        return self._unknown(action, params, f"the connection was lost: {why}")
+        return self.unknown(action, params, f"the connection was lost: {why}")
 
-    def _unknown(self, action: Action, params: dict[str, str], message: str) -> OutcomeUnknownError:
+    def unknown(
+        self, action: Action, params: Mapping[str, str], message: str
+    ) -> OutcomeUnknownError:
+        """
+        Make the error of a change or a bill that may have been carried out.
+
+        :param params: What was asked.
+        :param message: Why nobody knows.
+        """
         find_out = action.find_out.format_map(params)
         return OutcomeUnknownError(
             f"it may have been carried out, or not; {find_out} tells: {message}",
-            asked=params,
+            asked=dict(params),
             find_out=find_out,
         )
 
@@ -500,13 +505,19 @@ def _retry_after(value: str) -> float:
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
+    moment = _http_date(value)
+    if moment is None:
+        return 0.0
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+
+
+def _http_date(value: str) -> datetime | None:
+    """Read the date of a header, ``None`` where it is none."""
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except (TypeError, ValueError):
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _one_of(value: str, allowed: tuple[str, ...], argument: str) -> str:

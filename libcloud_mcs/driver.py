@@ -814,15 +814,9 @@ class MCSNodeDriver(NodeDriver):
             entry = ACTIONS[action]
             if entry.kind is Kind.READ:
                 raise
-            find_out = entry.find_out.format_map(params)
-            raise OutcomeUnknownError(
-                f"it may have been carried out, or not; {find_out} tells: {error.message}",
-                asked=dict(params),
-                find_out=find_out,
-                action=action,
-                http_code=200,
-                driver=self,
-            ) from error
+            unknown = self.connection.unknown(entry, params, error.message)
+            unknown.action, unknown.http_code, unknown.driver = action, 200, self
+            raise unknown from error
 
     def _look_before(self, see: Callable[[], T]) -> T | None:
         """

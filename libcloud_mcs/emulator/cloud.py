@@ -338,11 +338,7 @@ class Cloud:
         key_pair: KeyPair | None = None,
     ) -> Instance:
         """Make an instance and charge the account for it."""
-        if template.status != "active":
-            raise RefusedError(
-                Refusal.CONFLICT,
-                f"ImageId: the template {template.template_id!r} is {template.status}, not active",
-            )
+        _check_active(template)
         if name is not None and self._in_use(name):
             raise RefusedError(Refusal.CONFLICT, f"InstanceName: {name!r} is in use")
         instance_id = self._new_id()
@@ -367,7 +363,7 @@ class Cloud:
 
     def start(self, name: str) -> None:
         """Start an instance that is stopped."""
-        instance = self._in_state(name, "StartInstance", "ready")
+        instance, _ = self._in_state(name, "StartInstance", "ready")
         if self.clock.now() >= instance.expire_at:
             raise RefusedError(
                 Refusal.CONFLICT, f"InstanceId: the lease of {name!r} has ended; renew it first"
@@ -376,28 +372,22 @@ class Cloud:
 
     def stop(self, name: str, *, force: bool) -> None:
         """Stop an instance that runs."""
-        instance = self._in_state(name, "StopInstance", "running")
+        instance, _ = self._in_state(name, "StopInstance", "running")
         seconds = 0 if force else self.timing.stop_seconds
         self._go_through(instance, seconds, ("stopping",), "ready")
 
     def reboot(self, name: str) -> None:
         """Stop and start an instance that runs."""
-        instance = self._in_state(name, "RebootInstance", "running")
+        instance, _ = self._in_state(name, "RebootInstance", "running")
         self._go_through(
             instance, self.timing.reboot_seconds, ("stopping", "start_start"), "running"
         )
 
     def rebuild(self, name: str, template: Template | None) -> None:
         """Write an instance's system disk anew; it ends in the state in which it was."""
-        status = self.instance(name)[1]
-        instance = self._in_state(name, "RebuildInstanceRootImage", "running", "ready")
+        instance, status = self._in_state(name, "RebuildInstanceRootImage", "running", "ready")
         if template is not None:
-            if template.status != "active":
-                raise RefusedError(
-                    Refusal.CONFLICT,
-                    f"ImageId: the template {template.template_id!r} is {template.status},"
-                    " not active",
-                )
+            _check_active(template)
             instance.template = template
         self._go_through(instance, self.timing.rebuild_seconds, ("rebuild_root",), status)
         instance.password = self._new_password()
@@ -424,8 +414,7 @@ class Cloud:
         Give an instance another type, and charge the account for a lease that begins now. The
         instance ends in the state in which it was.
         """
-        status = self.instance(name)[1]
-        instance = self._in_state(name, "ChangeInstanceType", "running", "ready")
+        instance, status = self._in_state(name, "ChangeInstanceType", "running", "ready")
         self._charge("ChangeInstanceType", instance.instance_id, lease.price(instance_type))
         self._settle(instance)
         instance.type = instance_type
@@ -457,14 +446,14 @@ class Cloud:
 
     # What these stand on
 
-    def _in_state(self, name: str, action: str, *wanted: str) -> Instance:
+    def _in_state(self, name: str, action: str, *wanted: str) -> tuple[Instance, str]:
         instance, status = self.instance(name)
         if status not in wanted:
             raise RefusedError(
                 Refusal.CONFLICT,
                 f"InstanceId: {action} needs {name!r} to be {' or '.join(wanted)}, it is {status}",
             )
-        return instance
+        return instance, status
 
     def _to_pay_for(self, name: str, action: str) -> Instance:
         instance, status = self.instance(name)
@@ -566,6 +555,14 @@ class Cloud:
         # From the seed and a number that is kept, so that a kept account goes on where it was.
         self.drawn += 1
         return random.Random(f"{self.seed}/{self.drawn}")
+
+
+def _check_active(template: Template) -> None:
+    if template.status != "active":
+        raise RefusedError(
+            Refusal.CONFLICT,
+            f"ImageId: the template {template.template_id!r} is {template.status}, not active",
+        )
 
 
 def _fingerprint(public_key: str) -> str:

@@ -37,10 +37,6 @@ __all__ = [
 _PREFIX = "/_emulator/"
 
 
-class _BadRequestError(Exception):
-    """What was asked for makes no sense."""
-
-
 def is_for_people(request: Request) -> bool:
     """Tell whether a request is none of the API's: for the page, or for ``/_emulator/``."""
     if request.path.startswith(_PREFIX):
@@ -77,20 +73,20 @@ def handle(emulator: Emulator, request: Request) -> Answer:
         return _json({"error": f"there is no such thing; there are: {known}"}, 404)
     try:
         return _json(_ROUTES[request.method, name](emulator, _body(request)))
-    except (_BadRequestError, ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         return _json({"error": str(error)}, 400)
 
 
 def _body(request: Request) -> dict[str, Any]:
     if request.method == "GET" or not request.body:
         if request.method == "POST" and "json" not in request.content_type:
-            raise _BadRequestError("Content-Type: application/json was expected")
+            raise ValueError("Content-Type: application/json was expected")
         return {}
     if request.content_type.partition(";")[0].strip().lower() != "application/json":
-        raise _BadRequestError("Content-Type: application/json was expected")
+        raise ValueError("Content-Type: application/json was expected")
     body = json.loads(request.body)
     if not isinstance(body, dict):
-        raise _BadRequestError("a JSON object was expected")
+        raise ValueError("a JSON object was expected")
     return body
 
 
@@ -110,7 +106,7 @@ def _clock(emulator: Emulator, body: dict[str, Any]) -> Any:
 def _move_clock(emulator: Emulator, body: dict[str, Any]) -> Any:
     unknown = set(body) - {"advance", "set", "frozen"}
     if unknown or not body:
-        raise _BadRequestError(
+        raise ValueError(
             "'advance' (seconds), 'set' (a time with a zone) or 'frozen' (true or false) was"
             f" expected, not {sorted(unknown)}"
         )
@@ -143,7 +139,7 @@ def _inject(emulator: Emulator, body: dict[str, Any]) -> Any:
     arguments = dict(body)
     name, argument = arguments.pop("effect", None), arguments.pop("argument", None)
     if name not in EFFECTS:
-        raise _BadRequestError(f"effect: one of {', '.join(EFFECTS)} was expected, not {name!r}")
+        raise ValueError(f"effect: one of {', '.join(EFFECTS)} was expected, not {name!r}")
     effect = EFFECTS[name](*([] if argument is None else [argument]))
     return fault_data(emulator.inject(effect, **arguments))
 

@@ -417,13 +417,7 @@ class Emulator:
     def _begin(self, access_key: str | None, secret: str | None) -> None:
         for kept in self._store.accounts() if self._store else []:
             given = secret if secret and kept.access_key == access_key else None
-            cloud = Cloud(
-                clock=self.clock,
-                seed=kept.seed,
-                balance=kept.balance,
-                timing=self._timing,
-                addresses=self._addresses,
-            )
+            cloud = self._new_cloud(kept.seed, kept.balance)
             cloud.balance_at, cloud.drawn = kept.balance_at, kept.drawn
             cloud.restore(kept.instances, kept.key_pairs, kept.ledger)
             account = Account(kept.access_key, given or kept.secret, cloud)
@@ -447,14 +441,17 @@ class Emulator:
     def _new_account(self, access_key: str | None, secret: str | None, balance: Decimal) -> Account:
         number = len(self._accounts)
         seed = secrets.token_hex(16) if self._seed is None else f"{self._seed}/{number}"
-        cloud = Cloud(
+        cloud = self._new_cloud(seed, balance)
+        return Account(access_key or _token(seed, "key"), secret or _token(seed, "secret"), cloud)
+
+    def _new_cloud(self, seed: str, balance: Decimal) -> Cloud:
+        return Cloud(
             clock=self.clock,
             seed=seed,
             balance=balance,
             timing=self._timing,
             addresses=self._addresses,
         )
-        return Account(access_key or _token(seed, "key"), secret or _token(seed, "secret"), cloud)
 
     def _verified(self, exchange: Exchange) -> Account:
         access_key = verify(
