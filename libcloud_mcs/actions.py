@@ -7,8 +7,8 @@ what it must serve, the documentation its coverage table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 __all__ = ["ACTIONS", "Action", "Kind"]
 
@@ -24,8 +24,7 @@ class Kind(Enum):
     BILLED = "billed"
 
 
-@dataclass(frozen=True)
-class Action:
+class Action(NamedTuple):
     """One action of the API."""
 
     #: Its name on the wire.

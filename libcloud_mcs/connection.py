@@ -16,9 +16,8 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import libcloud.security
@@ -52,6 +51,7 @@ from libcloud_mcs.transport import (
     read_body,
     reason,
 )
+from libcloud_mcs.turns import Turns
 
 __all__ = ["DEFAULT_URL", "Endpoint", "MCSConnection"]
 
@@ -65,8 +65,7 @@ _CLOCK_IS_OFF = 60
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """
     Where an API is: the parts of its URL.
 
@@ -223,8 +222,14 @@ class MCSConnection(ConnectionUserAndKey):
         if ca_cert is not None and not os.path.exists(ca_cert):
             raise ValueError(f"ca_cert: there is no file {os.fspath(ca_cert)!r}")
         self.ca_cert = ca_cert
-        self._session = Session()
+        self._blank = requests.Request(
+            self.http_method,
+            self.endpoint.url,
+            headers={"Accept-Encoding": "gzip, deflate"},
+        ).prepare()
         self._process = os.getpid()
+        self._session = Session()
+        self._turns = Turns()
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: connections are opened when they are needed. libcloud calls this."""
@@ -264,19 +269,26 @@ class MCSConnection(ConnectionUserAndKey):
                 (name + value).encode()
             except UnicodeEncodeError:
                 raise ValueError(f"{name}: it holds half a character (a surrogate)") from None
+        if self._process != os.getpid():
+            # A forked child must not write to its parent's connections, nor wait for its threads.
+            self._process, self._session, self._turns = os.getpid(), Session(), Turns()
         end = time.monotonic() + self.deadline
         tries = 0
         while True:
             tries += 1
             try:
-                return self._try(entry, asked, end)
+                with self._turns.turn(end):
+                    return self._try(entry, asked, end)
             except MCSError as error:
                 error.action, error.driver = action, self.driver
-                if not error.retryable or tries == self.max_tries:
-                    raise
-                told = error.retry_after if isinstance(error, RateLimitError) else 0
-                wait = told or self.pause(tries)
-                if time.monotonic() + wait >= end:
+                again, wait = error.retryable and tries < self.max_tries, 0.0
+                if again:
+                    told = error.retry_after if isinstance(error, RateLimitError) else 0
+                    wait = told or self.pause(tries)
+                    again = time.monotonic() + wait < end
+                if isinstance(error, RateLimitError):
+                    self._turns.too_many(wait if again else 0)
+                if not again:
                     raise
                 _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, wait, error)
             time.sleep(wait)
@@ -291,7 +303,7 @@ class MCSConnection(ConnectionUserAndKey):
         return random.uniform(0, longest)
 
     def _try(self, action: Action, params: dict[str, str], end: float) -> Any:
-        session = self._own_session()
+        session = self._session
         request = self._signed(action, params)
         settings = session.merge_environment_settings(
             request.url, self._proxies(), True, self._verify(), None
@@ -314,12 +326,6 @@ class MCSConnection(ConnectionUserAndKey):
         # Not while the cause is at hand: its text has the URL, and with GET that has the signature.
         raise failure
 
-    def _own_session(self) -> Session:
-        # A forked child must not write to its parent's connections.
-        if self._process != os.getpid():
-            self._session, self._process = Session(), os.getpid()
-        return self._session
-
     def _signed(self, action: Action, params: dict[str, str]) -> requests.PreparedRequest:
         all_params: dict[str, str] = params | {
             "Action": action.name,
@@ -332,14 +338,8 @@ class MCSConnection(ConnectionUserAndKey):
         if self.region is not None:
             all_params["Region"] = self.region
         # requests rewrites URLs, so that what is signed is what it has made of this one.
-        request = requests.Request(
-            self.http_method,
-            self.endpoint.url,
-            headers={
-                "User-Agent": self._user_agent(),  # type: ignore[no-untyped-call]
-                "Accept-Encoding": "gzip, deflate",
-            },
-        ).prepare()
+        request = self._blank.copy()
+        request.headers["User-Agent"] = self._user_agent()  # type: ignore[no-untyped-call]
         url = str(request.url)
         sent = urlsplit(url)
         query = canonical_query(all_params)

@@ -6,10 +6,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from libcloud.compute.base import (
     KeyPair,
@@ -36,8 +35,10 @@ from libcloud_mcs.errors import (
     PasswordNotReadyError,
     PrivateKeyRequiredError,
 )
-from libcloud_mcs.paging import collect
-from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordData
+from libcloud_mcs.paging import Fetch, collect, pages, side_by_side
+
+if TYPE_CHECKING:
+    from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordData
 
 __all__ = ["MCSNodeDriver"]
 
@@ -225,9 +226,12 @@ class MCSNodeDriver(NodeDriver):
             ``price`` always ``None``, since the API has none; ``extra["cpu"]`` counts the cores.
         """
         self._check_location(location)
-        rows = self._list("DescribeInstanceTypes", "instanceTypeId", ex_filters=ex_filters)
-        with self._reading("DescribeInstanceTypes"):
-            return [convert.to_size(row, self) for row in rows]
+        return self._list(
+            "DescribeInstanceTypes",
+            lambda rows: [convert.to_size(row, self) for row in rows],
+            lambda size: size.id,
+            ex_filters=ex_filters,
+        )
 
     def list_locations(self) -> list[NodeLocation]:
         """List the one location there is: the endpoint's region. Nothing is sent."""
@@ -249,9 +253,12 @@ class MCSNodeDriver(NodeDriver):
         :param ex_filters: What to list: ``{"name": "mykey"}``, or several names in a list.
         :return: Key pairs; ``extra["keyId"]`` is the ID. The API gives no public key back.
         """
-        rows = self._list("DescribeKeyPairs", "keyId", ex_filters=ex_filters)
-        with self._reading("DescribeKeyPairs"):
-            return [convert.to_key_pair(row, self) for row in rows]
+        return self._list(
+            "DescribeKeyPairs",
+            lambda rows: [convert.to_key_pair(row, self) for row in rows],
+            lambda pair: pair.name,
+            ex_filters=ex_filters,
+        )
 
     def get_key_pair(self, name: str) -> KeyPair:
         """
@@ -359,35 +366,65 @@ class MCSNodeDriver(NodeDriver):
             of the answer: ``memory`` in MB, ``status`` in the API's own words.
         """
         if ex_node_ids is None and ex_names is None:
-            rows = self._list("DescribeInstances", "instanceId", ex_filters=ex_filters)
-            return self._nodes(rows)
+            return self._list_nodes(ex_filters=ex_filters)
         ids = [
             convert.reference(node, Node, "ex_node_ids")
             for node in _several(ex_node_ids, "ex_node_ids")
         ]
         names = [convert.text(name, "ex_names") for name in _several(ex_names, "ex_names")]
-        found: dict[str, Row] = {}
-        for parameter, field, wanted in (
-            ("InstanceId", "instanceId", ids),
-            ("InstanceName", "instanceName", names),
+        found: dict[str | None, Node] = {}
+        for parameter, attribute, wanted in (
+            ("InstanceId", "id", ids),
+            ("InstanceName", "name", names),
         ):
             for start in range(0, len(wanted), _NAMES_PER_REQUEST):
                 some = wanted[start : start + _NAMES_PER_REQUEST]
                 most = len(set(some)) if parameter == "InstanceId" else None
                 named = convert.numbered(parameter, some)
                 try:
-                    rows = self._list("DescribeInstances", "instanceId", named, ex_filters, most)
+                    nodes = self._list_nodes(named, ex_filters, most)
                 except MCSError as error:
                     if not _refused(error):
                         raise
                     # One that does not exist, perhaps. Which one, only the whole list can tell.
-                    rows = self._list("DescribeInstances", "instanceId", ex_filters=ex_filters)
-                found |= {row["instanceId"]: row for row in rows if row.get(field) in some}
-        return self._nodes(found.values())
+                    nodes = self._list_nodes(ex_filters=ex_filters)
+                found |= {node.id: node for node in nodes if getattr(node, attribute) in some}
+        return list(found.values())
 
-    def _nodes(self, rows: Iterable[Row]) -> list[Node]:
-        with self._reading("DescribeInstances"):
-            return convert.to_nodes(rows, self)
+    def ex_iterate_nodes(self, ex_filters: Filters | None = None) -> Iterator[Node]:
+        """
+        Give all nodes one after another, a page at a time (``DescribeInstances``).
+
+        However many nodes there are, only those of some pages are in memory: ``page_size`` and
+        ``concurrency`` say how many. Nodes may be destroyed meanwhile: none is given twice, and
+        none is left out that was there throughout.
+
+        :param ex_filters: As for :meth:`list_nodes`.
+        """
+        fetch = self._fetcher("DescribeInstances", self._node_reader(), ex_filters=ex_filters)
+        return (
+            node for page in pages(fetch, lambda node: node.id, self.concurrency) for node in page
+        )
+
+    def _list_nodes(
+        self,
+        params: Mapping[str, str] | None = None,
+        ex_filters: Filters | None = None,
+        most: int | None = None,
+    ) -> list[Node]:
+        return self._list(
+            "DescribeInstances",
+            self._node_reader(),
+            lambda node: node.id,
+            params,
+            ex_filters,
+            most,
+        )
+
+    def _node_reader(self) -> Callable[[list[Row]], list[Node]]:
+        # What nodes share, they share over all pages of a list.
+        sizes: convert.Sizes = {}
+        return lambda rows: convert.to_nodes(rows, self, sizes)
 
     def ex_get_node(self, node_id: str | Node) -> Node:
         """
@@ -468,7 +505,7 @@ class MCSNodeDriver(NodeDriver):
         before = self._look_before(lambda: self._ids_of(name))
         try:
             return self._call(
-                "CreateInstance", params, lambda answer: convert.to_nodes([answer], self)[0]
+                "CreateInstance", params, lambda answer: convert.to_nodes([answer], self, {})[0]
             )
         except OutcomeUnknownError as error:
             if before is None:
@@ -647,14 +684,7 @@ class MCSNodeDriver(NodeDriver):
                     driver=self,
                 )
             password = keys.decrypt_password(password, key)
-        return PasswordData(
-            account=answer.get("account", ""),
-            password=password,
-            created_at=convert.time_if_any(answer.get("timestamp")),
-            key_pair_id=key_pair_id or None,
-            key_pair_name=key_pair_name or None,
-            encrypted=encrypted,
-        )
+        return convert.to_password_data(answer, password, encrypted)
 
     def ex_list_network_interfaces(self, node: Node | str) -> list[NetworkInterface]:
         """
@@ -680,16 +710,9 @@ class MCSNodeDriver(NodeDriver):
         """
         if node is not None:
             return self._volumes(convert.reference(node, Node, "node"))
-        ids = [node.id for node in self.list_nodes()]
-        if not ids:
-            return []
-        pool = ThreadPoolExecutor(min(self.concurrency, len(ids)))
-        try:
-            found = pool.map(self._volumes_if_any, ids)
-            return [volume for volumes in found for volume in volumes]
-        finally:
-            # Ctrl-C may come before map() has all of them: what has not begun then, never does.
-            pool.shutdown(cancel_futures=True)
+        ids = [str(node.id) for node in self.list_nodes()]
+        found = side_by_side(self._volumes_if_any, ids, self.concurrency)
+        return [volume for volumes in found for volume in volumes]
 
     def _volumes(self, node_id: str) -> list[StorageVolume]:
         return self._call(
@@ -867,31 +890,43 @@ class MCSNodeDriver(NodeDriver):
     def _list(
         self,
         action: str,
-        identity: str,
+        read: Callable[[list[Row]], list[T]],
+        identity: Callable[[T], str | None],
         params: Mapping[str, str] | None = None,
         ex_filters: Filters | None = None,
         most: int | None = None,
-    ) -> list[Row]:
+    ) -> list[T]:
         """Get a whole list, page by page."""
+        fetch = self._fetcher(action, read, params, ex_filters)
+        return collect(fetch, identity, most, self.concurrency)
+
+    def _fetcher(
+        self,
+        action: str,
+        read: Callable[[list[Row]], list[T]],
+        params: Mapping[str, str] | None = None,
+        ex_filters: Filters | None = None,
+    ) -> Fetch[T]:
+        """Make the function that fetches one page of a list, and makes objects of its rows."""
         entry = ACTIONS[action]
         wanted = {**(params or {}), **convert.filters(entry, ex_filters)}
-
         limit = {"Limit": str(self.page_size)}
 
-        def fetch(offset: int) -> tuple[list[Row], int | None]:
+        def fetch(offset: int) -> tuple[list[T], int | None]:
             page = {**limit, "Offset": str(offset)}
             try:
-                answer = self.connection.call(action, wanted | page)
+                return self._call(action, wanted | page, rows_and_total)
             except MCSError as error:
                 if wanted or not limit or not _refused(error):
                     raise
                 # There is nothing in it to refuse but a limit that is too high here.
                 limit.clear()
                 return fetch(offset)
-            return answer[entry.item], convert.integer(answer.get("Total"))
 
-        with self._reading(action):
-            return collect(fetch, lambda row: convert.row_id(row, identity), most, self.concurrency)
+        def rows_and_total(answer: Row) -> tuple[list[T], int | None]:
+            return read(answer[entry.item]), convert.integer(answer.get("Total"))
+
+        return fetch
 
     def _password_answer(self, node_id: str) -> Row:
         not_ready = "the node has no password yet; wait until it is running"

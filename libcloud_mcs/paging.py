@@ -4,27 +4,35 @@ Whole lists from an endpoint that answers in pages.
 Nothing is known for sure of the endpoint's paging: how many rows it gives when it is not told,
 how many at most, whether it says how many there are. And rows come and go between two pages, which
 moves all rows behind them. So each page but the first starts with the last row of the one before:
-where it does not, the rows have moved, and the walk is made again.
+where it does not, the rows have moved. :func:`collect` walks again then; :func:`pages`, which has
+given rows away by then, goes back to where it knows its way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from array import array
+from collections.abc import Callable, Hashable, Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-__all__ = ["collect"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-Row = dict[str, Any]
+__all__ = ["Fetch", "collect", "pages", "side_by_side"]
+
+T = TypeVar("T")
+A = TypeVar("A")
 #: Gives the rows from an offset on, and the endpoint's total where it told one.
-Fetch = Callable[[int], tuple[list[Row], "int | None"]]
+Fetch = Callable[[int], tuple[list[T], "int | None"]]
 
 _WALKS = 3
 
 
 def collect(
-    fetch: Fetch, identity: Callable[[Row], str], most: int | None = None, concurrency: int = 1
-) -> list[Row]:
+    fetch: Fetch[T],
+    identity: Callable[[T], Hashable],
+    most: int | None = None,
+    concurrency: int = 1,
+) -> list[T]:
     """
     Fetch all rows of a list.
 
@@ -36,30 +44,103 @@ def collect(
     :return: The rows in the endpoint's order, each once. Where rows came and went during each of
         several walks, all that were seen.
     """
-    walks: list[dict[str, Row]] = []
+    walks: list[dict[Hashable, T]] = []
     for _ in range(_WALKS):
         with _Ahead(fetch, concurrency) as ahead:
             rows, steady = _walk(ahead, identity, most)
         if steady:
             return list(rows.values())
         walks.insert(0, rows)
-    seen: dict[str, Row] = {}
+    seen: dict[Hashable, T] = {}
     for rows in walks:
         seen = {**seen, **{name: row for name, row in rows.items() if name not in seen}}
     return list(seen.values())
 
 
-class _Ahead:
+def pages(
+    fetch: Fetch[T], identity: Callable[[T], Hashable], concurrency: int = 1
+) -> Iterator[list[T]]:
+    """
+    Fetch the rows of a list page by page, and keep none.
+
+    :param fetch: Fetches one page.
+    :param identity: Gives what makes a row that row: its ID.
+    :param concurrency: How many pages may be fetched, and kept until they are asked for, at once.
+    :return: The pages, without rows that were in one before. No row is missing that was there
+        throughout, as long as the endpoint keeps its order.
+    """
+    # What was given away, in eight bytes a row; as a set once rows have moved.
+    given = array("q")
+    known: set[int] = set()
+    first: list[int] = []
+    before: list[int] = []
+    offset, step, repeats, moved = 0, 0, 0, False
+    with _Ahead(fetch, concurrency) as ahead:
+        while True:
+            overlap = 1 if len(before) > 1 else 0
+            found, total = ahead(offset - overlap)
+            page = [hash(identity(row)) for row in found]
+            step = max(step, len(page))
+            first = first or page
+            repeats = repeats + 1 if offset and page == first else 0
+            if repeats == 2:
+                # Always the same page: the endpoint has only this one.
+                return
+            if offset and not moved and not (overlap and page[:1] == before[-1:]):
+                moved, known = True, set(given)
+            # Behind a page of one row nobody can tell.
+            if moved and offset and len(before) != 1 and not (page and page[0] in known):
+                # Rows before this page have gone: what follows the known ones is further up.
+                offset, before = max(0, offset - step), []
+                continue
+            fresh = found[overlap:]
+            if moved:
+                fresh = [row for row, each in zip(found, page, strict=True) if each not in known]
+                known.update(page)
+            else:
+                given.extend(page[overlap:])
+            if fresh:
+                yield fresh
+            before = page
+            offset += len(page) - overlap
+            if len(page) <= overlap or (total is not None and offset >= total):
+                return
+
+
+def side_by_side(function: Callable[[A], T], arguments: list[A], concurrency: int) -> list[T]:
+    """
+    Call a function for each of several arguments, from several threads.
+
+    :return: What it gave, in the order of the arguments.
+    """
+    if not arguments:
+        return []
+    pool = _pool(min(concurrency, len(arguments)))
+    try:
+        return list(pool.map(function, arguments))
+    finally:
+        # Ctrl-C may come before map() has all of them: what has not begun then, never does.
+        pool.shutdown(cancel_futures=True)
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    # Imported when it is needed: many programs never do.
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(threads)
+
+
+class _Ahead(Generic[T]):
     """Fetches pages before they are asked for: those at which a walk of full pages will come by."""
 
-    def __init__(self, fetch: Fetch, concurrency: int) -> None:
+    def __init__(self, fetch: Fetch[T], concurrency: int) -> None:
         self._fetch = fetch
         self._concurrency = concurrency
         self._pool: ThreadPoolExecutor | None = None
         self._offsets: Iterator[int] = iter(())
-        self._pages: dict[int, Future[tuple[list[Row], int | None]]] = {}
+        self._pages: dict[int, Future[tuple[list[T], int | None]]] = {}
 
-    def __enter__(self) -> _Ahead:
+    def __enter__(self) -> _Ahead[T]:
         return self
 
     def __exit__(self, *args: object) -> None:
@@ -67,10 +148,10 @@ class _Ahead:
             # What nobody asks for any more is not begun; what has begun is waited for.
             self._pool.shutdown(cancel_futures=True)
 
-    def __call__(self, offset: int) -> tuple[list[Row], int | None]:
+    def __call__(self, offset: int) -> tuple[list[T], int | None]:
         if offset not in self._pages:
             found, told = self._fetch(offset)
-            if offset == 0 and told is not None:
+            if offset == 0 and told is not None and self._pool is None:
                 self._look_ahead(len(found) - 1, told)
             return found, told
         page = self._pages.pop(offset).result()
@@ -79,7 +160,7 @@ class _Ahead:
 
     def _look_ahead(self, step: int, total: int) -> None:
         if self._concurrency > 1 and step > 0 and total > 2 * step + 1:
-            self._pool = ThreadPoolExecutor(self._concurrency)
+            self._pool = _pool(self._concurrency)
             self._offsets = iter(range(step, total - 1, step))
             self._fill()
 
@@ -92,11 +173,11 @@ class _Ahead:
 
 
 def _walk(
-    fetch: Fetch, identity: Callable[[Row], str], most: int | None
-) -> tuple[dict[str, Row], bool]:
-    rows: dict[str, Row] = {}
-    first: list[str] = []
-    page: list[str] = []
+    fetch: Fetch[T], identity: Callable[[T], Hashable], most: int | None
+) -> tuple[dict[Hashable, T], bool]:
+    rows: dict[Hashable, T] = {}
+    first: list[Hashable] = []
+    page: list[Hashable] = []
     total: int | None = None
     offset, repeats, steady = 0, 0, True
     while True:

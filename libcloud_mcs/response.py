@@ -10,16 +10,19 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from typing import Any
-
-from lxml import etree
+from typing import TYPE_CHECKING, Any
 
 from libcloud_mcs.actions import Action
 from libcloud_mcs.errors import MalformedAnswerError
 
+if TYPE_CHECKING:
+    from lxml import etree
+
 __all__ = ["Refusal", "excerpt", "parse_answer", "without_signature"]
 
 _EXCERPT_LENGTH = 200
+#: What else than text a scalar may be in JSON, when numbers are read as text.
+_WORDS = (b"null", b"true", b"false")
 _SIGNATURE = re.compile(r"(Signature(?:=|%3D))[A-Za-z0-9%+/=]+")
 
 
@@ -57,7 +60,7 @@ def parse_answer(action: Action, body: bytes) -> Any:
         if root != f"{action.name}Response":
             raise ValueError(f"the root is {root[:80]!r}, not '{action.name}Response'")
         return _shaped(action, content)
-    except (ValueError, RecursionError, etree.XMLSyntaxError) as error:
+    except (ValueError, RecursionError, SyntaxError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise MalformedAnswerError(
             f"unusable answer: {what}; it begins: {excerpt(body, action)}", action=action.name
@@ -84,6 +87,8 @@ def without_signature(text: str) -> str:
 
 
 def _from_xml(body: bytes) -> tuple[str, Any]:
+    from lxml import etree  # whoever asks for JSON has no need of it
+
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -120,7 +125,9 @@ def _from_json(body: bytes) -> tuple[str, Any]:
     if not isinstance(document, dict) or len(document) != 1:
         raise ValueError("a single root was expected")
     ((root, content),) = document.items()
-    return root, _json_value(content)
+    if any(word in body for word in _WORDS):
+        content = _json_value(content)
+    return root, content
 
 
 def _json_value(value: Any) -> Any:

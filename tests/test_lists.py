@@ -57,6 +57,9 @@ class Endpoint:
     def ids(self, **kwargs):
         return [node.id for node in self.driver.list_nodes(**kwargs)]
 
+    def iterated(self):
+        return [node.id for node in self.driver.ex_iterate_nodes()]
+
 
 @pytest.mark.parametrize("total", [True, False])
 @pytest.mark.parametrize("cap", [1, 2, 3, 7, 10, 1000])
@@ -64,10 +67,12 @@ class Endpoint:
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
 def test_any_cap_with_and_without_a_total(requests_mock, count, cap, total, concurrency):
     endpoint = Endpoint(requests_mock, count, cap, total, concurrency=concurrency)
-    assert endpoint.ids() == endpoint.rows
-    if total and cap > 1 and count:
-        # As many requests as there are pages, each but the first with a row of the one before.
-        assert len(endpoint.requests) == max(1, -(-(count - 1) // (cap - 1)))
+    for look in (endpoint.ids, endpoint.iterated):
+        endpoint.requests.clear()
+        assert look() == endpoint.rows
+        if total and cap > 1 and count:
+            # As many requests as there are pages, each but the first with a row of the one before.
+            assert len(endpoint.requests) == max(1, -(-(count - 1) // (cap - 1)))
 
 
 def test_pages_are_fetched_side_by_side_and_stay_in_order():
@@ -124,8 +129,10 @@ def test_a_thousand_rows_are_asked_for_unless_told_otherwise(requests_mock):
 @pytest.mark.parametrize("total", [True, False])
 def test_an_endpoint_that_does_not_page(requests_mock, count, total):
     endpoint = Endpoint(requests_mock, count, total=total, pages=False)
-    assert endpoint.ids() == endpoint.rows
-    assert len(endpoint.requests) <= 3
+    for look in (endpoint.ids, endpoint.iterated):
+        endpoint.requests.clear()
+        assert look() == endpoint.rows
+        assert len(endpoint.requests) <= 3
 
 
 def test_an_endpoint_that_refuses_a_limit_that_is_too_high(requests_mock):
@@ -156,6 +163,20 @@ def test_a_total_that_lies_ends(requests_mock):
         requests_mock.post(URL, text=lie(total))
         assert endpoint.ids() == endpoint.rows
         assert len(endpoint.requests) < 15
+
+
+def some_changes(changes):
+    """Make so many changes, one before each page; then the endpoint rests."""
+
+    def change(rows, page):
+        if page <= len(changes):
+            comes, where = changes[page - 1]
+            if comes:
+                rows.insert(where, f"new{page}")
+            elif rows:
+                del rows[where % len(rows)]
+
+    return change
 
 
 def once(change):
@@ -191,6 +212,76 @@ def test_rows_that_come_or_go_between_pages(requests_mock, change, total, cap):
     assert found == endpoint.rows
 
 
+@pytest.mark.parametrize("change", [name for name in CHANGES if name != "the order changes"])
+@pytest.mark.parametrize("total", [True, False])
+@pytest.mark.parametrize("cap", [2, 3, 4])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_rows_that_come_or_go_while_nodes_are_iterated(
+    requests_mock, change, total, cap, concurrency
+):
+    between = once(CHANGES[change])
+    endpoint = Endpoint(requests_mock, 10, cap, total, between=between, concurrency=concurrency)
+    throughout = list(endpoint.rows)
+    threads = threading.active_count()
+    found = endpoint.iterated()
+    assert threading.active_count() <= threads
+    assert len(found) == len(set(found))
+    assert [row for row in throughout if row in endpoint.rows] == [
+        row for row in found if row in throughout and row in endpoint.rows
+    ]
+    assert len(endpoint.requests) < 30
+
+
+@pytest.mark.parametrize("cap", [1, 2, 3, 10])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_nodes_that_are_destroyed_while_they_are_iterated(cap, concurrency):
+    with Emulator(instances=25, max_limit=cap, terminate_seconds=0) as cloud:
+        driver = cloud.driver(concurrency=concurrency)
+        destroyed = []
+        for node in driver.ex_iterate_nodes():
+            driver.destroy_node(node)
+            destroyed.append(node.name)
+        left = [node.name for node in driver.list_nodes()]
+    assert len(destroyed) == len(set(destroyed))
+    if cap > 1:
+        assert left == []
+    else:
+        # Pages of one row do not overlap: that rows have gone cannot be seen.
+        assert sorted(destroyed + left) == sorted(f"instance-{n}" for n in range(1, 26))
+
+
+def test_no_page_is_fetched_before_the_first_node_is_asked_for_nor_after_the_last(requests_mock):
+    endpoint = Endpoint(requests_mock, 100, cap=5, concurrency=3)
+    threads = threading.active_count()
+    nodes = endpoint.driver.ex_iterate_nodes()
+    assert not endpoint.requests
+    assert next(nodes).id == "i0"
+    assert len(endpoint.requests) <= 4
+    del nodes
+    fetched = len(endpoint.requests)
+    assert threading.active_count() <= threads
+    assert len(endpoint.requests) == fetched
+    with pytest.raises(ValueError, match="ex_filters: 'name' or 'status' was expected"):
+        endpoint.driver.ex_iterate_nodes(ex_filters={"colour": "red"})
+
+
+@given(
+    count=st.integers(0, 12),
+    cap=st.integers(2, 5),
+    concurrency=st.sampled_from([1, 3]),
+    changes=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=6),
+)
+def test_iterating_loses_nothing_that_was_there_throughout(count, cap, concurrency, changes):
+    with Mocker() as mocker:
+        between = some_changes(changes)
+        endpoint = Endpoint(mocker, count, cap, between=between, concurrency=concurrency)
+        throughout = set(endpoint.rows)
+        found = endpoint.iterated()
+        throughout &= set(endpoint.rows)
+    assert len(found) == len(set(found))
+    assert throughout <= set(found)
+
+
 def test_rows_that_never_stop_coming_and_going(requests_mock):
     def churn(rows, page):
         rows.insert(0, f"new{page}")
@@ -209,17 +300,8 @@ def test_rows_that_never_stop_coming_and_going(requests_mock):
     changes=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=6),
 )
 def test_what_was_there_throughout_is_never_lost(count, cap, changes):
-    def change(rows, page):
-        # So many changes are made, one before each page; then the endpoint rests.
-        if page <= len(changes):
-            comes, where = changes[page - 1]
-            if comes:
-                rows.insert(where, f"new{page}")
-            elif rows:
-                del rows[where % len(rows)]
-
     with Mocker() as mocker:
-        endpoint = Endpoint(mocker, count, cap, between=change)
+        endpoint = Endpoint(mocker, count, cap, between=some_changes(changes))
         throughout = set(endpoint.rows)
         found = endpoint.ids()
         throughout &= set(endpoint.rows)
