@@ -2,6 +2,7 @@
 
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -113,27 +114,52 @@ def test_a_walk_goes_on_one_by_one_after_429():
         assert first.fired == second.fired == 1
 
 
-def test_an_endpoint_that_takes_one_request_at_a_time(requests_mock):
-    busy = threading.Lock()
-    refused = []
-    rows = [f"<Instance><instanceId>i{n}</instanceId></Instance>" for n in range(60)]
+class OneAtATime(BaseHTTPRequestHandler):
+    """An endpoint of sixty instances that refuses a request while another is being answered."""
 
-    def answer(request, context):
-        if not busy.acquire(blocking=False):
-            refused.append(request)
-            context.status_code = 429
-            return "one at a time"
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        server = self.server
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        offset = int(form.partition("Offset=")[2].partition("&")[0])
+        if not server.busy.acquire(blocking=False):
+            server.refused.append(offset)
+            server.was_refused.set()
+            self.answer(429, "one at a time")
+            return
+        if offset:
+            # The second for as long as it takes until another has come; then for a moment.
+            server.was_refused.wait(0.01 if server.refused else SOON)
+            server.was_refused.clear()
+        rows = "".join(
+            f"<Instance><instanceId>i{n}</instanceId></Instance>" for n in range(60)[offset:][:5]
+        )
+        content = f"<InstanceSet>{rows}<Total>60</Total></InstanceSet>"
+        server.busy.release()
+        self.answer(200, f"<DescribeInstancesResponse>{content}</DescribeInstancesResponse>")
+
+    def answer(self, status, text):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *args):
+        pass
+
+
+def test_an_endpoint_that_takes_one_request_at_a_time():
+    with ThreadingHTTPServer(("127.0.0.1", 0), OneAtATime) as server:
+        server.busy, server.was_refused, server.refused = threading.Lock(), threading.Event(), []
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
         try:
-            time.sleep(0.002)
-            offset = int(request.text.partition("Offset=")[2].partition("&")[0])
-            return (
-                f"<DescribeInstancesResponse><InstanceSet>{''.join(rows[offset : offset + 5])}"
-                "<Total>60</Total></InstanceSet></DescribeInstancesResponse>"
-            )
+            url = f"http://127.0.0.1:{server.server_port}/"
+            driver = MCSNodeDriver("key", "secret", url=url, concurrency=8, retry_delay=0.001)
+            assert [node.id for node in driver.list_nodes()] == [f"i{n}" for n in range(60)]
+            assert 0 < len(server.refused) < 15
         finally:
-            busy.release()
-
-    requests_mock.post("https://mosapi.meituan.com/mcs/v1", text=answer)
-    driver = MCSNodeDriver("key", "secret", concurrency=8, retry_delay=0.001)
-    assert [node.id for node in driver.list_nodes()] == [f"i{n}" for n in range(60)]
-    assert 0 < len(refused) < 15
+            driver.connection._session.close()
+            server.shutdown()
+            thread.join()
