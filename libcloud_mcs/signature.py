@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import quote
 
 __all__ = ["SIGNATURE_METHODS", "canonical_host", "canonical_query", "sign", "string_to_sign"]
@@ -17,6 +19,8 @@ __all__ = ["SIGNATURE_METHODS", "canonical_host", "canonical_query", "sign", "st
 #: The values of ``SignatureMethod`` and the hash behind each.
 SIGNATURE_METHODS = {"HmacSHA256": hashlib.sha256, "HmacSHA1": hashlib.sha1}
 
+#: Finds that a text is written as it is, in a third of the time that ``quote`` takes.
+_plain = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -48,8 +52,17 @@ def canonical_query(params: Mapping[str, str]) -> str:
     """
     # Code points sort as their UTF-8 bytes do.
     return "&".join(
-        f"{quote(name, safe='')}={quote(params[name], safe='')}" for name in sorted(params)
+        [
+            f"{_quoted_name(name)}={value if _plain(value) else quote(value, safe='')}"
+            for name, value in sorted(params.items())
+        ]
     )
+
+
+@lru_cache(maxsize=1024)
+def _quoted_name(name: str) -> str:
+    # The same names come again and again. Values do not, and some are secret.
+    return quote(name, safe="")
 
 
 def string_to_sign(*, method: str, host: str, path: str, query: str) -> str:
