@@ -15,6 +15,7 @@ from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES, InstanceType
 from libcloud_mcs.emulator.cloud import Cloud, Instance, KeyPair
 from libcloud_mcs.emulator.errors import Refusal, RefusedError
 from libcloud_mcs.emulator.params import Params
+from libcloud_mcs.emulator.wire import Part
 
 __all__ = ["HANDLERS", "Paging"]
 
@@ -306,17 +307,23 @@ def _key_pair_row(key_pair: KeyPair) -> Tree:
 
 
 def _instance_row(instance: Instance, status: str) -> Tree:
-    return {
-        "instanceId": instance.instance_id,
-        "instanceName": instance.name,
-        "instanceType": instance.type.name,
-        "instanceTypeId": instance.type.type_id,
-        "status": status,
-        "cpu": instance.type.cpu,
-        "memory": instance.type.memory,
-        "volume": instance.type.volume,
-        "ipAddresses": f"{instance.public_ip},{instance.private_ip}",
-    }
+    if instance.told is None or instance.told[0] != status:
+        row = Part(
+            {
+                "instanceId": instance.instance_id,
+                "instanceName": instance.name,
+                "instanceType": instance.type.name,
+                "instanceTypeId": instance.type.type_id,
+                "status": status,
+                "cpu": instance.type.cpu,
+                "memory": instance.type.memory,
+                "volume": instance.type.volume,
+                "ipAddresses": f"{instance.public_ip},{instance.private_ip}",
+            }
+        )
+        instance.told = status, row
+    tree: Tree = instance.told[1]
+    return tree
 
 
 def _done() -> Tree:

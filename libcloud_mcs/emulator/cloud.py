@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES, InstanceType, Template
 from libcloud_mcs.emulator.clock import Clock
@@ -138,6 +139,8 @@ class Instance:
     metadata: dict[str, str] = field(default_factory=dict)
     #: When each phase of its life begins, and its word.
     phases: list[tuple[datetime, str]] = field(default_factory=list)
+    #: What was last told of it, and the status that this has: it holds until the instance changes.
+    told: tuple[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def extend_to(self) -> datetime:
@@ -148,7 +151,10 @@ class Instance:
         """Tell the word for what it is doing; ``""`` when it is gone."""
         if now >= self.extend_to:
             return _GONE
-        word = next((word for at, word in reversed(self.phases) if at <= now), self.phases[0][1])
+        at, word = self.phases[-1]
+        if at > now:
+            begun = (each for at, each in reversed(self.phases) if at <= now)
+            word = next(begun, self.phases[0][1])
         if now >= self.expire_at and word not in (_GONE, "deleting"):
             return "ready"
         return word
@@ -477,6 +483,7 @@ class Cloud:
     def _note(self, instance: Instance) -> None:
         """Note that an instance has changed, and when it may be gone."""
         self._changes.instances[instance.instance_id] = instance
+        instance.told = None
         at, word = instance.phases[-1] if instance.phases else (instance.extend_to, _GONE)
         gone_at = min(at, instance.extend_to) if word == _GONE else instance.extend_to
         if self._gone_at.get(instance.instance_id) == gone_at:

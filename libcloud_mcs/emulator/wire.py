@@ -20,7 +20,7 @@ from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator.errors import Refusal, RefusedError
 from libcloud_mcs.signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
 
-__all__ = ["Answer", "Request", "read_form", "render", "render_refusal", "verify"]
+__all__ = ["Answer", "Part", "Request", "read_form", "render", "render_refusal", "verify"]
 
 _FORM = "application/x-www-form-urlencoded"
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?Z", re.ASCII)
@@ -52,6 +52,16 @@ class Request:
     def query(self) -> str:
         """The query, not decoded."""
         return self.target.partition("?")[2]
+
+
+class Part(dict[str, Any]):
+    """A part of many answers: it is written once for each format. Nobody changes it."""
+
+    __slots__ = ("json", "xml")
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        super().__init__(tree)
+        self.json = self.xml = ""
 
 
 @dataclass(frozen=True)
@@ -221,9 +231,7 @@ def render(root: str, tree: Mapping[str, Any], answer_format: str, status: int =
     :param status: The HTTP status that it goes out with.
     """
     if answer_format == "json":
-        # float: for money, which is all that is neither text nor a whole number.
-        body = json.dumps({root: tree}, ensure_ascii=False, default=float)
-        return Answer(status, "application/json", body.encode())
+        return Answer(status, "application/json", _json({root: tree}).encode())
     parts = ['<?xml version="1.0" encoding="utf-8"?>\n']
     _write_xml(parts, root, tree)
     return Answer(status, "application/xml", "".join(parts).encode())
@@ -237,10 +245,34 @@ def render_refusal(error: RefusedError, answer_format: str) -> Answer:
     return replace(answer, refusal=error.message)
 
 
+def _json(value: Any) -> str:
+    if isinstance(value, Part):
+        value.json = value.json or _dumps(value)
+        return value.json
+    if isinstance(value, Mapping):
+        content = ", ".join([f"{_dumps(name)}: {_json(item)}" for name, item in value.items()])
+        return f"{{{content}}}"
+    if isinstance(value, list):
+        return f"[{', '.join([_json(item) for item in value])}]"
+    return _dumps(value)
+
+
+def _dumps(value: Any) -> str:
+    # float: for money, which is all that is neither text nor a whole number.
+    return json.dumps(value, ensure_ascii=False, default=float)
+
+
 def _write_xml(parts: list[str], name: str, value: Any) -> None:
     if isinstance(value, list):
         for item in value:
             _write_xml(parts, name, item)
+        return
+    if isinstance(value, Part):
+        if not value.xml:
+            text: list[str] = []
+            _write_xml(text, name, dict(value))
+            value.xml = "".join(text)
+        parts.append(value.xml)
         return
     parts.append(f"<{name}>")
     if isinstance(value, Mapping):
