@@ -31,6 +31,10 @@ fuzz: $(VENV)/.dev ## look for answers that the driver trips over, for SECONDS (
 	@$(BIN)/python -m pip install -q --disable-pip-version-check atheris
 	$(BIN)/python tests/fuzz_answers.py -max_total_time=$(or $(SECONDS),20) -verbosity=0 -print_final_stats=1
 
+.PHONY: bench
+bench: $(VENV)/.bench ## time it next to its peers, for some minutes; QUICK=1: only see that it works
+	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick,--save)
+
 .PHONY: tables
 tables: $(VENV)/.dev ## write the documents' tables anew from the code
 	$(BIN)/python docs/tables.py
@@ -47,6 +51,10 @@ $(VENV)/bin/python:
 $(VENV)/.demo: $(VENV)/bin/python setup.cfg pyproject.toml
 	@echo "setting up $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml

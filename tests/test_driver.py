@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import libcloud.compute.base
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from libcloud.common.types import LibcloudError
@@ -467,3 +468,18 @@ def test_deploy_node_with_a_key(driver, ssh, key_material):
     (made,) = ssh
     assert (made["username"], made["password"]) == ("me", None)
     assert (made["key_files"], made["hostname"]) == ("/no/such/key", node.public_ips[0])
+
+
+@pytest.mark.parametrize("response_format", ["xml", "json"])
+def test_nobody_guesses_the_encoding_of_an_answer(monkeypatch, response_format):
+    # What libraries guess depends on which is installed, takes long, and is wrong now and then.
+    def guessed(response):
+        raise AssertionError("an encoding was guessed")
+
+    monkeypatch.setattr(requests.Response, "text", property(guessed))
+    monkeypatch.setattr(requests.Response, "apparent_encoding", property(guessed))
+    with Emulator(instances=3) as cloud:
+        driver = cloud.driver(response_format=response_format)
+        assert len(driver.list_nodes()) == 3
+        with pytest.raises(NotFoundError):
+            driver.start_node("nobody")

@@ -1,0 +1,463 @@
+"""
+How close to the limit the driver is, and how far ahead of its peers.
+
+    python benchmarks/bench.py [--quick] [--save]
+
+Each contender runs in a process of its own and does the same work; they take turns, and the tables
+have the medians. ``--quick`` shows in a minute that all of it works, with figures that mean
+little. ``--save`` writes the tables into ``docs/performance.md`` and draws their picture beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from contenders import CONTENDERS, KEY, SECRET
+from emulator_load import next_to_bare
+from endpoint import instance_id
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "performance.md"
+PICTURE = HERE.parent / "docs" / "performance.svg"
+Rows = list[list[str]]
+
+
+# The processes that do the work
+
+
+def work(name: str, url: str, page_size: int, concurrency: int) -> None:
+    """Be a contender: do what the lines of standard input say, and print what it took."""
+    lister = CONTENDERS[name].make(url, page_size, concurrency)
+    for line in sys.stdin:
+        gc.collect()
+        peak = _reset_peak()
+        cpu, wall = time.process_time(), time.perf_counter()
+        what, times = line.split()
+        for _ in range(int(times)):
+            found = lister() if what == "list" else lister([what])
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        count, peak = len(found), _peak() - peak
+        del found
+        print(json.dumps({"cpu": cpu, "wall": wall, "count": count, "peak": peak}), flush=True)
+
+
+def iterate(url: str) -> None:
+    """Go through a fleet with ``ex_iterate_nodes()`` and print the memory that it took."""
+    from libcloud_mcs import MCSNodeDriver
+
+    driver = MCSNodeDriver(KEY, SECRET, url=url)
+    next(driver.ex_iterate_nodes())
+    gc.collect()
+    before = _reset_peak()
+    count = sum(1 for _ in driver.ex_iterate_nodes())
+    print(json.dumps({"count": count, "peak": _peak() - before}), flush=True)
+
+
+def _reset_peak() -> int:
+    Path("/proc/self/clear_refs").write_text("5")
+    return _peak()
+
+
+def _peak() -> int:
+    """Give the most memory that this process had since the last reset, in kB."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
+
+class Worker:
+    """A contender in a process of its own."""
+
+    def __init__(self, name: str, url: str, page_size: int, concurrency: int, **environment: str):
+        arguments = ["--worker", name, url, str(page_size), str(concurrency)]
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment,
+        )
+
+    def do(self, what: str, times: int = 1) -> dict[str, float]:
+        """Have it work, and give what it took."""
+        self.process.stdin.write(f"{what} {times}\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@contextmanager
+def endpoint(api: str, nodes: int, cap: int, delay: float = 0, looks: int = 0) -> Iterator[str]:
+    """Run a server of answers made beforehand; give its URL."""
+    options = ["--nodes", nodes, "--cap", cap, "--delay", delay, "--looks", looks]
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "endpoint.py"), api, *map(str, options)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process.stdout.readline().split(": ")[1].strip()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def turns(
+    names: Sequence[str],
+    nodes: int,
+    cap: int,
+    rounds: int,
+    *,
+    delay: float = 0,
+    concurrency: int = 1,
+    what: Callable[[str], tuple[str, int]] = lambda api: ("list", 1),
+) -> dict[str, dict[str, float]]:
+    """Let contenders do the same work in turns; give the medians of what it took each."""
+    with ExitStack() as stack:
+        urls: dict[str, str] = {}
+        workers: dict[str, Worker] = {}
+        for name in names:
+            api = CONTENDERS[name].api
+            if api not in urls:
+                urls[api] = stack.enter_context(endpoint(api, nodes, cap, delay))
+            workers[name] = Worker(name, urls[api], cap, concurrency)
+            stack.callback(workers[name].process.kill)
+        taken: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for turn in range(rounds + 1):
+            for name, worker in workers.items():
+                asked, times = what(CONTENDERS[name].api)
+                result = worker.do(asked, times)
+                expected = nodes if asked == "list" else 1
+                if result["count"] != expected:
+                    raise RuntimeError(f"{name}: {result['count']} nodes, not {expected}")
+                if turn:  # the first one is for warming up
+                    taken[name].append({key: each / times for key, each in result.items()})
+    return {
+        name: {key: statistics.median(each[key] for each in results) for key in ("cpu", "wall")}
+        | {"peak": max(each["peak"] for each in results)}
+        for name, results in taken.items()
+    }
+
+
+# The tables
+
+
+def lists(quick: bool) -> tuple[Rows, dict[str, float]]:
+    """Measure the listing of a fleet, by CPU time."""
+    nodes, rounds = (500, 1) if quick else (10_000, 7)
+    large = turns(list(CONTENDERS), nodes, 1000, rounds)
+    mcs = [name for name in CONTENDERS if name.startswith(("floor", "lower", "ours"))]
+    small = turns(mcs, nodes, 100, rounds)
+    rows = [
+        ["who", "CPU, ms", "to the XML floor", "to its floor", "lower", "pages of 100", "lower"]
+    ]
+    for name, contender in CONTENDERS.items():
+        cells = [f"{large[name]['cpu'] * 1e3:.0f}"]
+        cells.append(f"{large[name]['cpu'] / large['floor-xml']['cpu']:.2f}")
+        for taken in (large, small):
+            for floor in ("floor", "lower"):
+                own = f"{floor}-{name.rpartition('-')[2]}"
+                ratio = f"{taken[name]['cpu'] / taken[own]['cpu']:.2f}" if name in mcs else ""
+                cells.append(ratio)
+        rows.append([contender.label, *cells])
+    unit = large["floor-xml"]["cpu"]
+    return rows, {CONTENDERS[name].label: each["cpu"] / unit for name, each in large.items()}
+
+
+def waiting_for_answers(quick: bool) -> Rows:
+    """Measure the listing of a fleet from far away, by the time that passes."""
+    nodes = 500 if quick else 10_000
+    rows = [["who", "pages at once", "seconds", "to the floor with as many"]]
+    for concurrency, rounds in ((1, 1), (16, 1 if quick else 5)):
+        names = ["floor-xml", "ours-xml", "floor-json", "ours-json"]
+        if concurrency == 1:
+            names += ["usual", "nova", "ecs", "boto3"]
+        taken = turns(names, nodes, 100, rounds, delay=0.05, concurrency=concurrency)
+        for name in names:
+            floor = taken["floor-json" if name.endswith("json") else "floor-xml"]["wall"]
+            wall = taken[name]["wall"]
+            rows.append(
+                [CONTENDERS[name].label, str(concurrency), f"{wall:.2f}", f"{wall / floor:.2f}"]
+            )
+    return rows
+
+
+def one_call(quick: bool) -> Rows:
+    """Measure one small call: looking at one node."""
+    names = ["floor-xml", "ours-xml", "ours-json", "boto3", "ec2"]
+
+    def what(api: str) -> tuple[str, int]:
+        return ("i-" + f"{5:017x}" if api == "ec2" else instance_id(5)), 20 if quick else 200
+
+    taken = turns(names, 100, 1000, 1 if quick else 9, what=what)
+    ours = taken["ours-xml"]["cpu"]
+    rows = [["who", "CPU, ms", "this driver with XML, to it"]]
+    for name in names:
+        cpu = taken[name]["cpu"]
+        rows.append([CONTENDERS[name].label, f"{cpu * 1e3:.2f}", f"{ours / cpu:.2f}"])
+    return rows
+
+
+def growth(quick: bool) -> Rows:
+    """Measure how cost and memory grow with the fleet."""
+    sizes = (100, 1000) if quick else (100, 1000, 10_000, 100_000)
+    names = ["floor-json", "ours-json", "floor-xml", "ours-xml", "cloudstack", "ec2"]
+    rows = [["nodes", *(f"{CONTENDERS[name].label}" for name in names), "ex_iterate_nodes()"]]
+    for nodes in sizes:
+        taken = turns(names, nodes, 1000, 1 if quick or nodes > 10_000 else 3)
+        cells = [
+            f"{each['cpu'] / nodes * 1e6:.1f} µs, {each['peak'] / 1e3:.0f} MB"
+            for each in taken.values()
+        ]
+        with endpoint("mcs", nodes, 1000) as url:
+            command = [sys.executable, __file__, "--iterate", url]
+            result = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        if result["count"] != nodes:
+            raise RuntimeError(f"ex_iterate_nodes(): {result['count']} nodes, not {nodes}")
+        rows.append([f"{nodes:,}", *cells, f"{result['peak'] / 1e3:.0f} MB"])
+    return rows
+
+
+def waiting(quick: bool) -> Rows:
+    """Count what waiting for one node of a fleet takes."""
+    from libcloud.compute.base import Node, NodeDriver
+
+    from libcloud_mcs import MCSNodeDriver
+
+    nodes = 500 if quick else 10_000
+    rows = [["who", "requests", "bytes of answers"]]
+    for label, wait in (
+        ("libcloud's own wait_until_running()", NodeDriver.wait_until_running),
+        ("libcloud-mcs", MCSNodeDriver.wait_until_running),
+    ):
+        with endpoint("mcs", nodes, 1000, looks=12) as url:
+            driver = MCSNodeDriver(KEY, SECRET, url=url)
+            node = Node(instance_id(nodes // 2), "web", None, [], [], driver)
+            ((found, addresses),) = wait(driver, [node], wait_period=0.01)
+            if found.id != node.id or not addresses:
+                raise RuntimeError(f"{label}: it gave {found}")
+            counted = urllib3.request("GET", f"{url}count").json()
+            rows.append([label, str(counted["requests"]), f"{counted['bytes']:,}"])
+    return rows
+
+
+def signing(quick: bool) -> Rows:
+    """Measure signing, next to botocore's."""
+    from botocore.auth import SigV2Auth
+    from botocore.credentials import Credentials
+
+    from libcloud_mcs.signature import canonical_query, sign, string_to_sign
+
+    class Request:
+        method, url = "POST", "http://localhost/mcs/v1"
+
+    theirs = SigV2Auth(Credentials(KEY, SECRET))
+
+    def by_botocore(params: dict[str, str]) -> str:
+        return theirs.calc_signature(Request, params)[1]
+
+    def by_us(params: dict[str, str]) -> str:
+        query = canonical_query(params)
+        text = string_to_sign(method="POST", host="localhost", path="/mcs/v1", query=query)
+        return sign(secret=SECRET, text=text, signature_method="HmacSHA256")
+
+    rows = [["parameters", "botocore, µs", "libcloud-mcs, µs", "times as fast"]]
+    for count in (8, 20, 100):
+        params = {
+            "Action": "DescribeInstances",
+            "AWSAccessKeyId": KEY,
+            "Timestamp": "2026-11-24T00:00:00.000Z",
+            "SignatureVersion": "2",
+            "SignatureMethod": "HmacSHA256",
+            "Format": "xml",
+            "Limit": "1000",
+            "Offset": "0",
+        } | {f"InstanceId.{n}": instance_id(n) for n in range(1, count - 7)}
+        if by_botocore(params) != by_us(params):
+            raise RuntimeError("the two signatures are not the same")
+        calls = 50 if quick else 1000
+        taken: tuple[list[float], list[float]] = ([], [])
+        for _ in range(9):
+            for function, times in zip((by_botocore, by_us), taken, strict=True):
+                begun = time.process_time()
+                for _ in range(calls):
+                    function(params)
+                times.append((time.process_time() - begun) / calls * 1e6)
+        peer, own = (statistics.median(times) for times in taken)
+        rows.append([str(count), f"{peer:.1f}", f"{own:.1f}", f"{peer / own:.2f}"])
+    return rows
+
+
+def importing(quick: bool) -> Rows:
+    """Measure what importing takes, in processes of their own."""
+    get = "from libcloud.compute.providers import get_driver; get_driver"
+    commands = {
+        'get_driver("ec2")': f"{get}('ec2')",
+        'import libcloud_mcs; get_driver("mcs")': f"import libcloud_mcs; {get}('mcs')",
+    }
+    taken: dict[str, list[float]] = {label: [] for label in commands}
+    for _ in range(2 if quick else 21):
+        for label, command in commands.items():
+            before = os.times()
+            subprocess.run([sys.executable, "-c", command], check=True)
+            after = os.times()
+            taken[label].append(
+                after.children_user
+                - before.children_user
+                + after.children_system
+                - before.children_system
+            )
+    rows = [["what", "CPU, ms"]]
+    return rows + [
+        [label, f"{statistics.median(times) * 1e3:.0f}"] for label, times in taken.items()
+    ]
+
+
+def creating(quick: bool) -> Rows:
+    """Measure creating nodes on the emulator from several threads with one driver."""
+    from libcloud_mcs.emulator import Emulator
+
+    count = 20 if quick else 100
+    rows = [["threads", f"seconds for {count} nodes"]]
+    for threads in (1, 16):
+        with Emulator(balance=1_000_000) as cloud:
+            cloud.inject(_slow(), on="*")
+            driver = cloud.driver()
+            create = partial(
+                driver.create_node, size=driver.list_sizes()[0], image=driver.list_images()[0]
+            )
+            begun = time.perf_counter()
+            with ThreadPoolExecutor(threads) as pool:
+                names = [f"web-{n}" for n in range(count)]
+                made = list(pool.map(create, names))
+            wall = time.perf_counter() - begun
+            if len({node.id for node in made}) != count or len(cloud.ledger) != count:
+                raise RuntimeError("not every node was made once")
+            rows.append([str(threads), f"{wall:.2f}"])
+    return rows
+
+
+def _slow() -> Any:
+    from libcloud_mcs.emulator import delay
+
+    return delay(0.05)
+
+
+def encodings(quick: bool) -> Rows:
+    """Measure whether it matters which library is there to guess encodings."""
+    nodes, rounds = (500, 1) if quick else (10_000, 5)
+    rows = [["installed", "CPU, ms"]]
+    with ExitStack() as stack:
+        url = stack.enter_context(endpoint("mcs", nodes, 1000))
+        workers: dict[str, Worker] = {}
+        for package in ("charset_normalizer", "chardet<6", "chardet>=7"):
+            folder = HERE.parent / "build" / re.sub("[^a-z0-9]", "-", package)
+            if not folder.exists():
+                pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target"]
+                subprocess.run([*pip, str(folder), package], check=True, stderr=subprocess.DEVNULL)
+            workers[package] = Worker("ours-xml", url, 1000, 1, PYTHONPATH=str(folder))
+            stack.callback(workers[package].process.kill)
+        taken: dict[str, list[float]] = {package: [] for package in workers}
+        for _ in range(rounds):
+            for package, worker in workers.items():
+                taken[package].append(worker.do("list")["cpu"])
+    return rows + [
+        [package, f"{statistics.median(times) * 1e3:.0f}"] for package, times in taken.items()
+    ]
+
+
+# What is printed, written and drawn
+
+
+def markdown(rows: Rows) -> str:
+    """Write a table."""
+    head, *body = rows
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def save(tables: dict[str, str], ratios: dict[str, float]) -> None:
+    """Write the tables into the document, and draw the picture beside it."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "libcloud-mcs"
+    from matplotlib import pyplot
+
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda match, new=table: match[1] + new + match[2], text)
+        if found != 1:
+            raise RuntimeError(f"{DOCUMENT.name} has no place for {name!r}")
+    DOCUMENT.write_text(text, encoding="utf-8")
+
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    labels = list(ratios)[::-1]
+    colours = ["#1b6ca8" if "mcs" in label else "#b0b7bd" for label in labels]
+    bars = axes.barh(labels, [ratios[label] for label in labels], color=colours)
+    axes.bar_label(bars, fmt=" %.2g")
+    axes.set_xscale("log")
+    axes.set_xlabel("CPU time for listing 10,000 nodes, as a ratio to the XML floor (log scale)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(PICTURE, metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--save", action="store_true")
+    parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--iterate", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.worker:
+        name, url, page_size, concurrency = asked.worker
+        work(name, url, int(page_size), int(concurrency))
+        return
+    if asked.iterate:
+        iterate(asked.iterate)
+        return
+
+    tables: dict[str, str] = {}
+    rows, ratios = lists(asked.quick)
+    print("lists", markdown(rows), sep="\n", flush=True)
+    tables["lists"] = markdown(rows)
+    for measure in (
+        waiting_for_answers,
+        one_call,
+        growth,
+        waiting,
+        signing,
+        importing,
+        creating,
+        encodings,
+    ):
+        name = measure.__name__
+        tables[name] = markdown(measure(asked.quick))
+        print(f"\n{name}", tables[name], sep="\n", flush=True)
+    tables["machine"] = (
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}."
+    )
+    if not asked.quick:
+        print()
+        next_to_bare()
+    if asked.save:
+        save(tables, ratios)
+
+
+if __name__ == "__main__":
+    main()
