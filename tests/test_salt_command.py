@@ -1,0 +1,423 @@
+"""The Salt extension, through the real salt-cloud command."""
+
+import dataclasses
+import tempfile
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from salt_master import SaltMaster, needs_salt
+
+from libcloud_mcs.emulator import error
+from libcloud_mcs.emulator.cloud import Cloud
+from libcloud_mcs.keys import generate_key_pair
+
+pytestmark = needs_salt
+
+CIRROS = "cirros-0.3.0-x86_64.qcow2"
+TURNKEY = "turnkey-core-12.0-squeeze-x86.qcow2"
+
+
+@pytest.fixture
+def folder():
+    # Shorter than pytest's own, since there is a socket in it.
+    with tempfile.TemporaryDirectory() as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def passwords(monkeypatch):
+    """All passwords that clouds have made."""
+    made = []
+    new_password = Cloud._new_password
+
+    def remembered(cloud):
+        made.append(new_password(cloud))
+        return made[-1]
+
+    monkeypatch.setattr(Cloud, "_new_password", remembered)
+    return made
+
+
+@pytest.fixture
+def salt_master(folder, cloud, passwords):
+    """A Salt master whose provider is the emulated cloud; what it logs and fires has no secret."""
+    master = SaltMaster(folder)
+    provider(master, cloud)
+    profile(master)
+    yield master
+    master.close()
+    assert [secret for secret in (cloud.secret, *passwords) if secret in master.told] == []
+    assert "PRIVATE KEY" not in master.told
+
+
+def provider(master, cloud, **settings):
+    settings = {
+        "driver": "mcs",
+        "id": cloud.access_key,
+        "key": cloud.secret,
+        "url": cloud.url,
+        "minion": {"master": "salt.example.com"},
+        "deploy": False,
+        **settings,
+    }
+    master.write("cloud.providers", {"emulated": settings})
+
+
+def profile(master, **settings):
+    settings = {"provider": "emulated", "image": CIRROS, "size": "small", **settings}
+    master.write("cloud.profiles", {"small": settings})
+
+
+def tags(master):
+    return [tag for tag, _ in master.events]
+
+
+def only(answer):
+    """What one provider's one driver answered."""
+    assert answer.status == 0, answer.stderr
+    return answer.data["emulated"]["mcs"]
+
+
+# Lists
+
+
+def test_what_there_is_to_choose_from(salt_master, cloud):
+    images = only(salt_master.run("--list-images", "emulated"))
+    assert images[CIRROS]["extra"]["status"] == "active"
+    assert {CIRROS, TURNKEY, "CentOS-6.4-x86_64-中文.qcow2"} <= set(images)
+    sizes = only(salt_master.run("--list-sizes", "emulated"))
+    assert (sizes["small"]["ram"], sizes["small"]["disk"], sizes["small"]["price"]) == (
+        1024,
+        30,
+        None,
+    )
+    assert sizes["medium"]["extra"]["cpu"] == 2
+    locations = only(salt_master.run("--list-locations", "emulated"))
+    assert locations == {"Beijing": {"id": "Beijing", "name": "Beijing", "country": "CN"}}
+
+
+def test_queries_leave_out_what_is_gone(salt_master, cloud):
+    salt_master.write("cloud.conf.d/select.conf", {"query.selection": ["id", "state"]})
+    driver = cloud.driver()
+    image = driver.get_image(CIRROS)
+    web, off, gone = (driver.create_node(name, "small", image) for name in ("web", "off", "gone"))
+    driver.stop_node(off)
+    cloud.cloud.timing = dataclasses.replace(cloud.cloud.timing, terminate_seconds=600)
+    driver.destroy_node(gone)
+    assert [node.name for node in driver.list_nodes() if node.extra["status"] == "deleting"]
+    web, off = driver.ex_get_node(web), driver.ex_get_node(off)
+
+    some = only(salt_master.run("-Q"))
+    assert set(some) == {"web", "off"}
+    assert some["web"] == {
+        "id": web.id,
+        "name": "web",
+        "image": None,
+        "size": "small",
+        "state": "running",
+        "private_ips": web.private_ips,
+        "public_ips": web.public_ips,
+    }
+    everything = only(salt_master.run("-F"))
+    assert set(everything) == {"web", "off"}
+    assert everything["off"]["extra"] == off.extra
+    assert everything["off"]["extra"]["status"] == "ready"
+    assert only(salt_master.run("-S")) == {
+        "web": {"id": web.id, "state": "running"},
+        "off": {"id": off.id, "state": "stopped"},
+    }
+
+
+# Machines
+
+
+def test_the_life_of_a_machine(salt_master, cloud):
+    key_pair = cloud.driver().create_key_pair("mine")
+    profile(
+        salt_master,
+        image=cloud.driver().get_image(CIRROS).id,
+        duration="72H",
+        keyname="mine",
+        ssh_interface="private_ips",
+    )
+    made = salt_master.run("-p", "small", "web").data["web"]
+    (node,) = cloud.driver().list_nodes()
+    assert made["id"] == node.id
+    assert made["state"] == "running"
+    assert made["extra"] == node.extra
+    (charge,) = cloud.ledger
+    assert charge.amount == Decimal("0.12") * 72
+    assert cloud.driver().ex_get_password_data(node, key_pair.private_key).key_pair_name == "mine"
+    again = salt_master.run("-p", "small", "web")
+    assert "already exists" in again.data["web"]["Error"]
+    assert salt_master.run("-d", "web").data == {"emulated": {"mcs": {"web": True}}}
+    assert cloud.driver().list_nodes() == []
+    assert "No machines were found" in salt_master.run("-d", "web").stdout
+    assert len(cloud.ledger) == 1
+
+    assert tags(salt_master) == [
+        f"salt/cloud/web/{step}"
+        for step in ("creating", "requesting", "querying", "created", "destroying", "destroyed")
+    ]
+    creating, requesting, _, created, destroying, _ = (data for _, data in salt_master.events)
+    named = {"name": "web", "profile": "small", "provider": "emulated:mcs", "driver": "mcs"}
+    assert named.items() <= creating.items()
+    assert (named | {"id": node.id}).items() <= created.items()
+    assert destroying["id"] == node.id
+    assert requesting["kwargs"] == {
+        "name": "web",
+        "image": cloud.driver().get_image(CIRROS).id,
+        "size": "small",
+        "keyname": "mine",
+        "duration": "72H",
+        "location": None,
+    }
+
+
+def test_a_map_makes_several_machines_at_once(salt_master, cloud):
+    salt_master.write(
+        "cloud.profiles.d/more.conf",
+        {"large": {"provider": "emulated", "image": TURNKEY, "size": "large"}},
+    )
+    salt_master.write(
+        "web.map", {"small": ["web1", {"web2": {"duration": "2H"}}], "large": [{"db": None}]}
+    )
+    path = str(salt_master.folder / "web.map")
+    made = salt_master.run("-m", path, "-P").data
+    nodes = {node.name: node for node in cloud.driver().list_nodes()}
+    assert set(made) == set(nodes) == {"web1", "web2", "db"}
+    assert {name: each["id"] for name, each in made.items()} == {
+        name: node.id for name, node in nodes.items()
+    }
+    assert nodes["db"].size.name == "large"
+    assert len(cloud.ledger) == 3
+    assert sorted(tags(salt_master))[0::4] == [
+        f"salt/cloud/{name}/created" for name in ("db", "web1", "web2")
+    ]
+    again = salt_master.run("-m", path, "-P").data
+    assert again == {name: {"Message": "Already running."} for name in nodes}
+    assert len(cloud.ledger) == 3
+    assert set(only(salt_master.run("-m", path, "-d", "-P"))) == set(nodes)
+    assert cloud.driver().list_nodes() == []
+
+
+def test_actions(salt_master, cloud):
+    driver = cloud.driver()
+    node = driver.create_node("web", "small", driver.get_image(CIRROS), ex_duration="1H")
+
+    def act(action, *words):
+        return only(salt_master.run("-a", action, "web", *words))["web"]
+
+    assert act("show_instance")["extra"] == driver.ex_get_node(node).extra
+    assert act("stop", "force=True") is True
+    assert cloud.records[-1].params["Force"] == "True"
+    assert act("change_size", "size=medium", "duration=3H") is True
+    assert driver.ex_get_node(node).size.name == "medium"
+    assert act("rebuild", f"image={TURNKEY}") is True
+    # What Salt prints, it logs at the level "trace".
+    assert act("get_password", "--log-file-level=debug") == {
+        "account": "root",
+        "password": driver.ex_get_password_data(node).password,
+    }
+    assert driver.ex_get_node(node).extra["status"] == "ready"
+    assert act("start") is True
+    assert driver.ex_get_node(node).extra["status"] == "running"
+    assert act("reboot") is True
+    assert cloud.records[-1].action == "RebootInstance"
+    before = driver.ex_get_contract(node)
+    lease = act("renew", "duration=2H")
+    assert datetime.fromisoformat(lease["expire_at"]) == before.expire_at + timedelta(hours=2)
+    assert act("get_contract") == lease
+    assert act("set_metadata", "role=db", "note=a b=c") is True
+    assert {"role": "db", "note": "a b=c"}.items() <= act("get_metadata").items()
+    assert [charge.action for charge in cloud.ledger] == [
+        "CreateInstance",
+        "ChangeInstanceType",
+        "RenewInstance",
+    ]
+    steps = ["stopping", "stopped", "resizing", "resized", "rebuilding", "rebuilt"]
+    steps += ["starting", "started", "rebooting", "rebooted", "renewing", "renewed"]
+    assert tags(salt_master) == [f"salt/cloud/web/{step}" for step in steps]
+
+
+def test_the_password_of_a_machine_with_a_key_pair(salt_master, cloud, folder):
+    driver = cloud.driver()
+    pair = driver.create_key_pair("mine")
+    node = driver.create_node("web", "small", TURNKEY, ex_keyname="mine")
+    path = private_key(folder, pair.private_key)
+    ask = ("get_password", ["web"], {"call": "action"})
+    missing, shown = salt_master.call(ask, ("get_password", ["web", {"private_key": path}], ask[2]))
+    assert "its private key is needed" in missing["SaltCloudSystemExit"]
+    password = driver.ex_get_password_data(node, pair.private_key).password
+    assert shown == {"account": "root", "password": password}
+    provider(salt_master, cloud, private_key=path)
+    assert salt_master.call(ask) == [shown]
+
+
+def private_key(folder, text):
+    path = folder / "id_rsa"
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_functions(salt_master, cloud, folder):
+    def call(function, *words):
+        return only(salt_master.run("-f", function, "emulated", *words))
+
+    public, _ = generate_key_pair("mine")
+    (folder / "id.pub").write_text(public)
+    balance = call("get_balance")
+    assert balance["amount"] == "1000.00"
+    assert datetime.fromisoformat(balance["updated_at"]).tzinfo
+    imported = call("import_keypair", "keyname=mine", f"file={folder / 'id.pub'}")
+    fingerprint = cloud.driver().get_key_pair("mine").fingerprint
+    assert (imported["name"], imported["fingerprint"]) == ("mine", fingerprint)
+    assert call("list_keypairs") == {"mine": imported}
+    assert call("delete_keypair", "keyname=mine") is True
+    assert call("list_keypairs") == {}
+
+    driver = cloud.driver()
+    nodes = {
+        hours: driver.create_node(f"for{hours}", "small", TURNKEY, ex_duration=f"{hours}H")
+        for hours in (30, 1, 100)
+    }
+    soon = call("list_expiring", "days=1", "hours=12")
+    assert list(soon) == ["for1", "for30"]
+    contract = driver.ex_get_contract(nodes[1])
+    assert soon["for1"] == {
+        "id": nodes[1].id,
+        "started_at": contract.started_at.isoformat(),
+        "expire_at": contract.expire_at.isoformat(),
+        "extend_to": contract.extend_to.isoformat(),
+    }
+
+
+# What is wrong is said
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"key": None}, "The required 'key' configuration setting is missing from the 'emulated:"),
+        ({"url": "nowhere"}, "The cloud provider 'emulated:mcs' is not set up properly: url: "),
+    ],
+)
+def test_a_bad_provider_setting_is_named(salt_master, cloud, settings, message):
+    provider(salt_master, cloud, **settings)
+    answer = salt_master.run("--list-sizes", "emulated")
+    assert message in answer.stderr
+    assert "could not be loaded" not in answer.stderr
+    assert answer.status != 0
+    (failed,) = salt_master.call(("list_nodes", [], {}))
+    assert "'emulated:mcs' is not set up" in failed["SaltCloudSystemExit"]
+    assert cloud.records == []
+
+
+def test_a_missing_package_is_named(salt_master, folder):
+    (folder / "lxml.py").write_text("raise ModuleNotFoundError('gone', name='lxml')")
+    salt_master.environment["PYTHONPATH"] = str(folder)
+    answer = salt_master.run("--list-sizes", "emulated")
+    assert "The mcs driver requires 'lxml' to be installed" in answer.stderr
+    assert "could not be loaded" not in answer.stderr
+    assert answer.status != 0
+
+
+def test_a_bad_profile_setting_is_named_and_nothing_is_made(salt_master, cloud, folder):
+    path = private_key(folder, cloud.driver().create_key_pair("mine").private_key)
+    Path(path).chmod(0o644)
+    profile(salt_master, image=None, size=None)
+    answer = salt_master.run("-p", "small", "web")
+    assert "the settings 'image', 'size' are missing" in answer.stderr
+    assert answer.status == 1
+
+    machine = {
+        "name": "web",
+        "profile": None,
+        "provider": "emulated:mcs",
+        "driver": "emulated:mcs",
+        "image": TURNKEY,
+        "size": "small",
+    }
+    expected = [
+        ({"image": "nothing"}, "no image has the ID or name 'nothing'"),
+        ({"size": "nothing"}, "'nothing'"),
+        ({"duration": "3 days"}, "duration: "),
+        ({"keyname": "nobody"}, "no key pair has the name or ID 'nobody'"),
+        ({"deploy": True, "keyname": "mine"}, "private_key: the path of the private key"),
+        ({"deploy": True, "private_key": path}, "must have mode 0400 or 0600"),
+    ]
+    answers = salt_master.call(*(("create", [machine | settings], {}) for settings, _ in expected))
+    for (settings, message), answer in zip(expected, answers, strict=True):
+        assert message in answer["SaltCloudSystemExit"], settings
+    assert list(cloud.ledger) == []
+
+
+def test_a_refused_listing_is_said(salt_master, cloud):
+    provider(salt_master, cloud, key="wrong")
+    assert "could not be listed: DescribeInstances: " in salt_master.run("-Q").stderr
+
+
+def test_what_is_called_wrongly_is_said(salt_master, cloud):
+    cloud.driver().create_node("web", "small", TURNKEY)
+    answer = salt_master.run("-a", "stop", "web", "hard=True")
+    assert "unknown argument 'hard'; known: force" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.status == 1
+
+    action, function = {"call": "action"}, {"call": "function"}
+    expected = [
+        ("get_balance", ["web"], action, "must be called with -f or --function"),
+        ("get_balance", ["web", {"a": "b"}], action, "must be called with -f or --function"),
+        ("start", [], function, "must be called with -a or --action"),
+        ("destroy", [], function, "must be called with -d, --destroy"),
+        ("destroy", ["nothing"], {}, "no machine has the name or ID 'nothing'"),
+        ("change_size", ["web"], action, "the argument 'size' is missing"),
+        ("set_metadata", ["web"], action, "the entries to set are missing"),
+        ("import_keypair", [], function, "the arguments 'keyname', 'file' are missing"),
+        ("list_expiring", [], function, "the argument 'hours' or 'days' is missing"),
+        ("list_nodes_select", [], {}, "The setting 'query.selection' is missing"),
+        ("start", ["web"], action, "to be ready, it is running"),
+    ]
+    answers = salt_master.call(*(call for *call, _ in expected))
+    for (*call, message), answer in zip(expected, answers, strict=True):
+        assert message in answer["SaltCloudSystemExit"], call
+    assert tags(salt_master) == ["salt/cloud/web/starting"]
+    assert len(cloud.driver().list_nodes()) == 1
+
+
+# Half-made machines
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "status"),
+    [
+        ({}, "and is kept as it is", "running"),
+        ({"on_failure": "expire"}, "and is stopped now, until its lease ends", "ready"),
+        ({"on_failure": "destroy"}, "and is destroyed now", None),
+    ],
+)
+def test_a_machine_that_cannot_be_set_up(salt_master, cloud, settings, said, status):
+    profile(salt_master, deploy=True, **settings)
+    cloud.inject(error(400), on="GetPasswordData")
+    answer = salt_master.run("-p", "small", "web")
+    (made,) = [data["id"] for tag, data in salt_master.events if tag == "salt/cloud/web/querying"]
+    assert f"the machine 'web' (ID {made}) was made, {said}. What failed: " in answer.stderr
+    assert answer.status == 1
+    assert [node.extra["status"] for node in cloud.driver().list_nodes()] == [status][
+        : bool(status)
+    ]
+    assert "salt/cloud/web/created" not in tags(salt_master)
+    assert len(cloud.ledger) == 1
+
+
+def test_one_of_several_fails_alone(salt_master, cloud):
+    cloud.inject(error(400), on="CreateInstance", times=1)
+    salt_master.write("web.map", {"small": ["web1", "web2"]})
+    made = salt_master.run("-m", str(salt_master.folder / "web.map"), "-P").data
+    (node,) = cloud.driver().list_nodes()
+    assert made.pop(node.name)["id"] == node.id
+    (failed,) = made.values()
+    assert "CreateInstance" in failed["Error"]
