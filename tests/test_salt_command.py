@@ -1,12 +1,15 @@
 """The Salt extension, through the real salt-cloud command."""
 
 import dataclasses
+import ipaddress
+import shutil
 import tempfile
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import yaml
 from salt_master import SaltMaster, needs_salt
 
 from libcloud_mcs.emulator import error
@@ -293,6 +296,83 @@ def test_functions(salt_master, cloud, folder):
         "expire_at": contract.expire_at.isoformat(),
         "extend_to": contract.extend_to.isoformat(),
     }
+
+
+# Salt on machines
+
+NODES = ipaddress.ip_network("127.77.0.0/16")
+
+
+@pytest.fixture
+def ssh_node(monkeypatch, folder, salt_master):
+    """Gives an SSH server at the address of the next machine, and Salt's client the way to it."""
+    pytest.importorskip("asyncssh")
+    from ssh_node import SSHNode
+
+    started = []
+    monkeypatch.setattr("libcloud_mcs.emulator.cloud._PUBLIC_NETWORK", NODES)
+
+    def start(**who):
+        node = SSHNode(str(NODES[1]), **who)
+        started.append(node)
+        # Salt tries the password at port 22, whatever "ssh_port" says.
+        for name in ("ssh", "sftp"):
+            script = folder / "bin" / name
+            script.parent.mkdir(exist_ok=True)
+            script.write_text(f'#!/bin/sh\nexec {shutil.which(name)} -oPort={node.port} "$@"\n')
+            script.chmod(0o755)
+        path = f"{folder / 'bin'}:{salt_master.environment['PATH']}"
+        monkeypatch.setitem(salt_master.environment, "PATH", path)
+        # Salt sleeps a second and a half for each of some twenty commands.
+        (folder / "sitecustomize.py").write_text(
+            "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(seconds / 20)\n"
+        )
+        monkeypatch.setitem(salt_master.environment, "PYTHONPATH", str(folder))
+        # Instead of Salt's own script, which gets Salt from the network.
+        salt_master.write("cloud.deploy.d/hello.sh", '#!/bin/sh\ncp "$(dirname "$0")"/* "$1"\n')
+        (folder / "installed").mkdir()
+        return {
+            "deploy": True,
+            "ssh_port": node.port,
+            "script": "hello",
+            "script_args": str(folder / "installed"),
+            "tmp_dir": str(folder / "deploy"),
+            "display_ssh_output": False,
+        }, node
+
+    yield start
+    for node in started:
+        node.close()
+
+
+def test_salt_comes_to_a_machine_with_its_password(salt_master, cloud, folder, ssh_node, passwords):
+    settings, node = ssh_node(account="root", password=lambda: passwords[0])
+    profile(salt_master, image=TURNKEY, **settings)
+    answer = salt_master.run("-p", "small", "web")
+    assert answer.data["web"]["deployed"] is True, answer.stderr
+    assert set(node.entered) == {"password"}
+    minion = yaml.safe_load((folder / "installed" / "minion").read_text())
+    assert (minion["id"], minion["master"]) == ("web", "salt.example.com")
+    accepted = next(folder.glob("**/pki/master/minions/web"))
+    assert accepted.read_text().strip() == (folder / "installed" / "minion.pub").read_text().strip()
+    assert tags(salt_master)[-1] == "salt/cloud/web/created"
+    deploying = dict(salt_master.events)["salt/cloud/web/deploying"]["kwargs"]
+    assert deploying["host"] == deploying["vm_"]["ssh_host"] == str(NODES[1])
+    assert not {"key", "password", "priv_key"} & set(deploying["vm_"])
+    salt_master.run("-d", "web")
+    assert not accepted.exists()
+
+
+def test_salt_comes_to_a_machine_with_its_private_key(salt_master, cloud, folder, ssh_node):
+    public, private = generate_key_pair("mine")
+    cloud.driver().import_key_pair_from_string("mine", public)
+    settings, node = ssh_node(account="root", public_key=public)
+    path = private_key(folder, private)
+    profile(salt_master, image=TURNKEY, keyname="mine", private_key=path, **settings)
+    answer = salt_master.run("-p", "small", "web")
+    assert answer.data["web"]["deployed"] is True, answer.stderr
+    assert set(node.entered) == {"key"}
+    assert (folder / "installed" / "minion").exists()
 
 
 # What is wrong is said
