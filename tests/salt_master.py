@@ -38,19 +38,64 @@ print(json.dumps(answers))
 """
 
 
+class EventBus:
+    """
+    The socket where a master hears events.
+
+    :param folder: The master's ``sock_dir``. Its path must be short, as that of any socket.
+    """
+
+    def __init__(self, folder):
+        self._events = []
+        self._marked = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / "master_event_pull.ipc"))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def heard(self):
+        """Give the tags and data of all that was fired; connections are heard in their order."""
+        self._marked.clear()
+        with socket.socket(socket.AF_UNIX) as mark:
+            mark.connect(self._listener.getsockname())
+            mark.sendall(bytes(4))
+        assert self._marked.wait(60)
+        return list(self._events)
+
+    def _listen(self):
+        import msgpack
+
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as stream:
+                # Each event is a message of so many bytes; none at all is our mark.
+                while length := stream.read(4):
+                    if size := int.from_bytes(length, "big"):
+                        message = msgpack.unpackb(stream.read(size))
+                        tag, _, data = message["body"].partition(b"\n\n")
+                        self._events.append((tag.decode(), msgpack.unpackb(data)))
+                    else:
+                        self._marked.set()
+
+
 class SaltMaster:
     """
     The configuration of a Salt master in a folder, without a master.
-
-    What it has of one is the socket for events: all that are fired are in :attr:`events`.
 
     :param folder: Where everything is; its path must be short, for a socket is in it.
     """
 
     def __init__(self, folder):
         self.folder = folder
-        #: Tags and data.
-        self.events = []
         #: What the commands have written where errors are.
         self.said = ""
         self.log = folder / "log"
@@ -67,17 +112,15 @@ class SaltMaster:
                 "log_level_logfile": "all",
             },
         )
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(folder / "master_event_pull.ipc"))
-        self._listener.listen()
-        self._heard = threading.Event()
-        self._thread = threading.Thread(target=self._listen)
-        self._thread.start()
+        self._bus = EventBus(folder)
 
     def close(self):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
+        self._bus.close()
+
+    @property
+    def events(self):
+        """What was fired: tags and data."""
+        return self._bus.heard()
 
     def write(self, name, content):
         """Write a configuration file; JSON is YAML too."""
@@ -116,7 +159,6 @@ class SaltMaster:
             text=True,
             timeout=120,
         )
-        self._hear_all()
         self.said += done.stderr
         try:
             data = json.loads(done.stdout)
@@ -125,29 +167,3 @@ class SaltMaster:
         return SimpleNamespace(
             status=done.returncode, stdout=done.stdout, stderr=done.stderr, data=data
         )
-
-    def _listen(self):
-        import msgpack
-
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as stream:
-                # Each event is a message of so many bytes; none at all is a mark of ours.
-                while length := stream.read(4):
-                    if size := int.from_bytes(length, "big"):
-                        message = msgpack.unpackb(stream.read(size))
-                        tag, _, data = message["body"].partition(b"\n\n")
-                        self.events.append((tag.decode(), msgpack.unpackb(data)))
-                    else:
-                        self._heard.set()
-
-    def _hear_all(self):
-        """Wait until all that was fired is in the list: connections are heard in their order."""
-        self._heard.clear()
-        with socket.socket(socket.AF_UNIX) as mark:
-            mark.connect(self._listener.getsockname())
-            mark.sendall(bytes(4))
-        assert self._heard.wait(60)

@@ -91,7 +91,7 @@ def expiring(driver: MCSNodeDriver, within: timedelta) -> dict[str, dict[str, An
     Find the machines whose leases end soon or have ended: one request for each machine.
 
     :param within: How soon.
-    :return: Their leases, by their names, the first to end first.
+    :return: Their leases, by their names.
     """
     machines = list_machines(driver)
     pool = ThreadPoolExecutor(driver.concurrency)
@@ -100,12 +100,11 @@ def expiring(driver: MCSNodeDriver, within: timedelta) -> dict[str, dict[str, An
     finally:
         pool.shutdown(cancel_futures=True)
     end = datetime.now(timezone.utc) + within
-    soon = sorted(
-        (lease.expire_at, name, node.id, lease)
+    return {
+        name: {"id": node.id, **plain(lease)}
         for (name, node), lease in zip(machines.items(), leases, strict=True)
         if lease is not None and lease.expire_at <= end
-    )
-    return {name: {"id": node_id, **plain(lease)} for _, name, node_id, lease in soon}
+    }
 
 
 def _lease(driver: MCSNodeDriver, node: Node) -> Contract | None:

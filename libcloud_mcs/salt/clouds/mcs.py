@@ -639,7 +639,7 @@ def delete_keypair(kwargs: _Kwargs) -> bool:
 @_function
 def list_expiring(kwargs: _Kwargs) -> dict[str, Any]:
     """
-    List the machines whose leases end soon, or have ended, the first to end first.
+    List the machines whose leases end soon, or have ended.
 
     ``hours``, ``days``: how soon; at least one of them.
 
