@@ -75,7 +75,7 @@ SALT = {
     "settings": {"driver"},
     "machines": {"driver", "errors", "records", "salt.settings"},
     "clouds/__init__": set(),
-    "clouds/mcs": {"driver", "errors", "salt", "salt.machines", "salt.settings"},
+    "clouds/mcs": {"driver", "errors", "records", "salt", "salt.machines", "salt.settings"},
 }
 
 

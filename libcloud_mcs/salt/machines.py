@@ -118,20 +118,20 @@ def _lease(driver: MCSNodeDriver, node: Node) -> Contract | None:
 # Making
 
 
-def wait(driver: MCSNodeDriver, node: Node, profile: Profile) -> Node:
+def wait(driver: MCSNodeDriver, node: Node, profile: Profile) -> tuple[Node, str]:
     """
     Wait until a machine runs and has an address.
 
-    :return: The machine as it is now.
+    :return: The machine as it is now, and where to reach it.
     :raises MCSError: It has failed, is gone, or did not come up in time.
     """
-    ((running, _),) = driver.wait_until_running(
+    ((running, addresses),) = driver.wait_until_running(
         [node],
         wait_period=profile.wait_for_ip_interval,
         timeout=profile.wait_for_ip_timeout,
         ssh_interface=profile.ssh_interface,
     )
-    return running
+    return running, addresses[0]
 
 
 @contextmanager

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from libcloud.compute.base import Node
 
     from libcloud_mcs.driver import MCSNodeDriver
+    from libcloud_mcs.records import PasswordData
 
 log = logging.getLogger(__name__)
 
@@ -98,13 +99,15 @@ def _clear_errors() -> Iterator[None]:
     """Turn what the driver raises into what ``salt-cloud`` shows without a traceback."""
     try:
         yield
+    except SaltCloudSystemExit:
+        raise
     except (MCSError, machines.HalfMadeError, ValueError, TypeError, OSError, ImportError) as error:
         # The driver's own arguments have a prefix that the settings here have not.
         raise SaltCloudSystemExit(str(error).removeprefix("ex_")) from error
 
 
 def _function(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function for ``-f``, and for the options that list something."""
+    """Make a function for ``-f`` and the options that list something: it is given the driver."""
 
     @functools.wraps(function)
     def wrapper(_name: str = "", kwargs: _Kwargs = None, call: str | None = None) -> Any:
@@ -113,7 +116,7 @@ def _function(function: Callable[..., Any]) -> Callable[..., Any]:
                 f"The {function.__name__} function must be called with -f or --function."
             )
         with _clear_errors():
-            return function(kwargs)
+            return function(_driver(), kwargs)
 
     return wrapper
 
@@ -144,7 +147,8 @@ def _provider() -> Mapping[str, Any]:
 
 
 def _driver() -> MCSNodeDriver:
-    return settings.driver_of(_provider())
+    provider = _provider()
+    return settings.driver_of(provider)
 
 
 def _alias() -> str:
@@ -152,10 +156,10 @@ def _alias() -> str:
     return str(__active_provider_name__).split(":")[0]
 
 
-def _list_machines() -> dict[str, Any]:
+def _list_machines(driver: MCSNodeDriver) -> dict[str, Node]:
     """List the machines. Salt tells nobody what goes wrong there, so that it is said here."""
     try:
-        return machines.list_machines(_driver())
+        return machines.list_machines(driver)
     except MCSError as error:
         log.error("The machines of '%s' could not be listed: %s", __active_provider_name__, error)
         raise
@@ -185,7 +189,7 @@ def _events(node: Node, doing: str, done: str) -> Iterator[None]:
 
 
 @_function
-def avail_locations(kwargs: _Kwargs) -> dict[str, Any]:
+def avail_locations(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     List the one location there is: the endpoint's region.
 
@@ -196,11 +200,11 @@ def avail_locations(kwargs: _Kwargs) -> dict[str, Any]:
         salt-cloud --list-locations my-mcs-config
     """
     settings.arguments(kwargs)
-    return _shown(_driver().list_locations())
+    return _shown(driver.list_locations())
 
 
 @_function
-def avail_images(kwargs: _Kwargs) -> dict[str, Any]:
+def avail_images(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     List the templates from which a machine can be made.
 
@@ -211,11 +215,11 @@ def avail_images(kwargs: _Kwargs) -> dict[str, Any]:
         salt-cloud --list-images my-mcs-config
     """
     settings.arguments(kwargs)
-    return _shown(_driver().list_images())
+    return _shown(driver.list_images())
 
 
 @_function
-def avail_sizes(kwargs: _Kwargs) -> dict[str, Any]:
+def avail_sizes(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     List the instance types: ``ram`` in MB, ``disk`` in GB, ``bandwidth`` in Mbps.
 
@@ -226,7 +230,7 @@ def avail_sizes(kwargs: _Kwargs) -> dict[str, Any]:
         salt-cloud --list-sizes my-mcs-config
     """
     settings.arguments(kwargs)
-    return _shown(_driver().list_sizes())
+    return _shown(driver.list_sizes())
 
 
 def _shown(things: Any) -> dict[str, Any]:
@@ -234,7 +238,7 @@ def _shown(things: Any) -> dict[str, Any]:
 
 
 @_function
-def list_nodes(kwargs: _Kwargs) -> dict[str, Any]:
+def list_nodes(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     List the machines.
 
@@ -248,11 +252,11 @@ def list_nodes(kwargs: _Kwargs) -> dict[str, Any]:
         salt-cloud -Q
     """
     settings.arguments(kwargs)
-    return {name: machines.summary(node) for name, node in _list_machines().items()}
+    return {name: machines.summary(node) for name, node in _list_machines(driver).items()}
 
 
 @_function
-def list_nodes_full(kwargs: _Kwargs) -> dict[str, Any]:
+def list_nodes_full(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     List the machines with all fields; ``extra`` has those of the API under its own names.
 
@@ -263,13 +267,13 @@ def list_nodes_full(kwargs: _Kwargs) -> dict[str, Any]:
         salt-cloud -F
     """
     settings.arguments(kwargs)
-    found = {name: machines.details(node) for name, node in _list_machines().items()}
+    found = {name: machines.details(node) for name, node in _list_machines(driver).items()}
     __utils__["cloud.cache_node_list"](found, _alias(), __opts__)
     return found
 
 
 @_function
-def list_nodes_select(kwargs: _Kwargs) -> dict[str, Any]:
+def list_nodes_select(_driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     List the machines with the fields that ``query.selection`` in Salt's configuration names.
 
@@ -308,7 +312,8 @@ def create(vm_: dict[str, Any]) -> dict[str, Any]:
         profile = settings.Profile.read(
             lambda setting: salt.config.get_cloud_config_value(setting, vm_, __opts__)
         )
-        _check_private_key(profile.private_key)
+        if profile.deploy:
+            _check_private_key(profile.private_key)
         told = settings.without_secrets(vm_)
         creating = __utils__["cloud.filter_event"]("creating", told, _TOLD)
         _fire(name, "creating", "starting create", **creating)
@@ -319,10 +324,11 @@ def create(vm_: dict[str, Any]) -> dict[str, Any]:
         log.info("The machine '%s' is being made; its ID is %s", name, node.id)
         with machines.half_made(driver, node, profile.on_failure):
             _fire(name, "querying", "waiting for instance", id=node.id)
-            node = machines.wait(driver, node, profile)
+            node, address = machines.wait(driver, node, profile)
             made = machines.details(node)
             if profile.deploy:
-                made.update(_bootstrap(vm_, driver, node, profile))
+                login = driver.ex_get_password_data(node, profile.private_key)
+                made.update(_bootstrap(vm_, address, login, profile.private_key))
             created = __utils__["cloud.filter_event"]("created", told, _TOLD)
             _fire(name, "created", "created instance", **created, id=node.id)
         return made
@@ -334,13 +340,12 @@ def _check_private_key(path: str | None) -> None:
 
 
 def _bootstrap(
-    vm_: dict[str, Any], driver: MCSNodeDriver, node: Node, profile: settings.Profile
+    vm_: dict[str, Any], address: str, login: PasswordData, private_key: str | None
 ) -> dict[str, Any]:
     """Let Salt install itself on a machine, with the account that the machine came with."""
-    login = driver.ex_get_password_data(node, profile.private_key)
-    found = {"ssh_host": getattr(node, profile.ssh_interface)[0], "ssh_username": login.account}
+    found = {"ssh_host": address, "ssh_username": login.account}
     if login.encrypted:
-        found["key_filename"] = profile.private_key
+        found["key_filename"] = str(private_key)
     else:
         found["password"] = login.password
     # What the profile says of them goes before what was found.
@@ -393,7 +398,7 @@ def start(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
     """
     settings.arguments(kwargs)
     with _events(node, "starting", "started"):
-        return bool(driver.start_node(node))
+        return driver.start_node(node)
 
 
 @_action
@@ -409,7 +414,7 @@ def stop(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
     """
     given = settings.arguments(kwargs, optional=["force"])
     with _events(node, "stopping", "stopped"):
-        return bool(driver.stop_node(node, ex_force=salt.utils.data.is_true(given["force"])))
+        return driver.stop_node(node, ex_force=salt.utils.data.is_true(given["force"]))
 
 
 @_action
@@ -425,7 +430,7 @@ def reboot(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
     """
     settings.arguments(kwargs)
     with _events(node, "rebooting", "rebooted"):
-        return bool(driver.reboot_node(node))
+        return driver.reboot_node(node)
 
 
 @_action
@@ -446,9 +451,9 @@ def show_instance(_driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> dict[s
 
 
 @_action
-def renew(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> dict[str, Any]:
+def renew(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
     """
-    Lease a machine for longer, and show the lease. **This costs money.**
+    Lease a machine for longer. **This costs money.**
 
     ``duration``: how much longer, such as ``72H`` or ``1M``; a month when it is left out.
 
@@ -460,8 +465,7 @@ def renew(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> dict[str, Any]:
     """
     given = settings.arguments(kwargs, optional=["duration"])
     with _events(node, "renewing", "renewed"):
-        driver.ex_renew_node(node, given["duration"])
-    return dict(machines.plain(driver.ex_get_contract(node)))
+        return driver.ex_renew_node(node, given["duration"])
 
 
 @_action
@@ -479,7 +483,7 @@ def rebuild(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
     """
     given = settings.arguments(kwargs, optional=["image"])
     with _events(node, "rebuilding", "rebuilt"):
-        return bool(driver.ex_rebuild_node(node, given["image"]))
+        return driver.ex_rebuild_node(node, given["image"])
 
 
 @_action
@@ -498,7 +502,7 @@ def change_size(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
     """
     given = settings.arguments(kwargs, ["size"], ["duration"])
     with _events(node, "resizing", "resized"):
-        return bool(driver.ex_change_node_size(node, given["size"], given["duration"]))
+        return driver.ex_change_node_size(node, given["size"], given["duration"])
 
 
 @_action
@@ -544,7 +548,7 @@ def set_metadata(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
     """
     if not kwargs:
         raise ValueError("the entries to set are missing: name=value, one or more")
-    return bool(driver.ex_set_metadata(node, kwargs))
+    return driver.ex_set_metadata(node, kwargs)
 
 
 @_action
@@ -571,7 +575,7 @@ def get_password(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> dict[str
 
 
 @_function
-def get_balance(kwargs: _Kwargs) -> dict[str, Any]:
+def get_balance(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     Show the account's money.
 
@@ -582,11 +586,11 @@ def get_balance(kwargs: _Kwargs) -> dict[str, Any]:
         salt-cloud -f get_balance my-mcs-config
     """
     settings.arguments(kwargs)
-    return dict(machines.plain(_driver().ex_get_balance()))
+    return dict(machines.plain(driver.ex_get_balance()))
 
 
 @_function
-def list_keypairs(kwargs: _Kwargs) -> dict[str, Any]:
+def list_keypairs(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     List the account's key pairs.
 
@@ -597,11 +601,11 @@ def list_keypairs(kwargs: _Kwargs) -> dict[str, Any]:
         salt-cloud -f list_keypairs my-mcs-config
     """
     settings.arguments(kwargs)
-    return {pair.name: machines.plain(pair) for pair in _driver().list_key_pairs()}
+    return {pair.name: machines.plain(pair) for pair in driver.list_key_pairs()}
 
 
 @_function
-def import_keypair(kwargs: _Kwargs) -> dict[str, Any]:
+def import_keypair(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     Register a public key. A name in use with the same key is that key.
 
@@ -615,12 +619,12 @@ def import_keypair(kwargs: _Kwargs) -> dict[str, Any]:
         salt-cloud -f import_keypair my-mcs-config keyname=mykey file=/path/to/id_rsa.pub
     """
     given = settings.arguments(kwargs, ["keyname", "file"])
-    pair = _driver().import_key_pair_from_file(given["keyname"], given["file"])
+    pair = driver.import_key_pair_from_file(given["keyname"], given["file"])
     return dict(machines.plain(pair))
 
 
 @_function
-def delete_keypair(kwargs: _Kwargs) -> bool:
+def delete_keypair(driver: MCSNodeDriver, kwargs: _Kwargs) -> bool:
     """
     Delete a key pair. Machines made with it keep it.
 
@@ -633,11 +637,11 @@ def delete_keypair(kwargs: _Kwargs) -> bool:
         salt-cloud -f delete_keypair my-mcs-config keyname=mykey
     """
     given = settings.arguments(kwargs, ["keyname"])
-    return bool(_driver().delete_key_pair(given["keyname"]))
+    return driver.delete_key_pair(given["keyname"])
 
 
 @_function
-def list_expiring(kwargs: _Kwargs) -> dict[str, Any]:
+def list_expiring(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
     """
     List the machines whose leases end soon, or have ended.
 
@@ -651,4 +655,4 @@ def list_expiring(kwargs: _Kwargs) -> dict[str, Any]:
     """
     given = settings.arguments(kwargs, optional=["hours", "days"])
     within = settings.span(given["hours"], given["days"])
-    return machines.expiring(_driver(), within)
+    return machines.expiring(driver, within)
