@@ -5,6 +5,8 @@ import json
 import logging
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 from libcloud.compute.types import NodeState
@@ -31,6 +33,12 @@ def namesakes(requests_mock):
     return settings.driver_of(
         {"id": "a", "key": "b", "url": "http://127.0.0.1:1/", "response_format": "json"}
     )
+
+
+def test_salts_loader_is_led_to_the_driver():
+    points = {point.value: point for point in entry_points(group="salt.loader")}
+    package = points["libcloud_mcs.salt"].load()
+    assert (Path(package.__file__).parent / "clouds" / "mcs.py").is_file()
 
 
 # Settings
@@ -198,6 +206,16 @@ def test_leases_that_end_soon_are_leave_out_what_went_away(cloud):
     assert machines.expiring(driver, timedelta(days=1)).keys() == {"for1", "for5"}
 
 
+def test_where_a_machine_is_reached_the_profile_says(cloud):
+    driver = cloud.driver()
+    node = driver.create_node("web", "small", TURNKEY)
+    for interface in ("public_ips", "private_ips"):
+        profile = settings.Profile(image=TURNKEY, size="small", ssh_interface=interface)
+        running, address = machines.wait(driver, node, profile)
+        assert [address] == getattr(running, interface)
+        assert running.state is NodeState.RUNNING
+
+
 def test_somebody_in_a_hurry_is_told_what_was_made(cloud, caplog):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
@@ -209,6 +227,15 @@ def test_somebody_in_a_hurry_is_told_what_was_made(cloud, caplog):
         raise KeyboardInterrupt
     assert f"the machine 'web' (ID {node.id})" in caplog.text
     assert driver.ex_get_node(node).state is NodeState.RUNNING
+
+
+def test_a_machine_is_given_up_as_its_profile_says(cloud):
+    driver = cloud.driver()
+    for on_failure, status in (("keep", "running"), ("expire", "ready")):
+        node = driver.create_node(on_failure, "small", TURNKEY)
+        with pytest.raises(machines.HalfMadeError), machines.half_made(driver, node, on_failure):
+            raise ValueError("no way")
+        assert driver.ex_get_node(node).extra["status"] == status
 
 
 @pytest.mark.parametrize("on_failure", ["expire", "destroy"])
