@@ -405,7 +405,7 @@ def ssh_node(monkeypatch, folder, salt_master):
         salt_master.environment["PATH"] = f"{folder / 'bin'}:{salt_master.environment['PATH']}"
         # Salt sleeps a second and a half for each of some twenty commands.
         (folder / "sitecustomize.py").write_text(
-            "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(seconds / 20)\n"
+            "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(seconds / 100)\n"
         )
         salt_master.environment["PYTHONPATH"] = str(folder)
         # Instead of Salt's own script, which gets Salt from the network.

@@ -24,14 +24,13 @@ def folder():
 
 @pytest.fixture
 def emulator():
-    """Runs the page's command, at a free port; gives what it says to be at."""
+    """Runs the page's command, at a free port and without waiting; gives what it says to be at."""
 
     def run(line):
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "libcloud_mcs.emulator"]
-        process = subprocess.Popen(
-            [sys.executable, *words[1:], "--port", "0"], stdout=subprocess.PIPE, text=True
-        )
+        command = [sys.executable, *words[1:], "--port", "0", "--boot-seconds", "0"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)
         return process.stdout.readline().split()[-1]
 
