@@ -70,6 +70,33 @@ def test_the_cloud_knows_nothing_of_http():
     assert known == {f"libcloud_mcs.emulator.{name}" for name in ("catalog", "clock", "errors")}
 
 
+#: What the rooms of the Salt extension may know.
+SALT = {
+    "__init__": set(),
+    "settings": {"driver"},
+    "machines": {"driver", "errors", "records", "salt.settings"},
+    "clouds/__init__": set(),
+    "clouds/mcs": {"driver", "errors", "records", "salt", "salt.machines", "salt.settings"},
+}
+
+
+def test_only_the_module_for_salts_loader_knows_salt():
+    folder = PACKAGE / "salt"
+    rooms = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py")}
+    assert rooms == set(SALT)
+    for room, known in SALT.items():
+        path = folder / f"{room}.py"
+        assert {name.removeprefix("libcloud_mcs.") for name in imports(path)} <= known, room
+        tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        names = {
+            name.partition(".")[0]
+            for node in tree
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in [getattr(node, "module", None) or node.names[0].name]
+        }
+        assert ("salt" in names) is (room == "clouds/mcs"), room
+
+
 def test_every_action_has_a_verb_and_a_handler():
     assert len(ACTIONS) == 22
     assert list(HANDLERS) == list(ACTIONS)

@@ -1,5 +1,6 @@
 """Every code block of the documents runs, and what they list is what there is."""
 
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import libcloud_mcs
 from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.salt.settings import Profile
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -38,13 +41,18 @@ def test_the_python_runs(document, monkeypatch, capsys):
                         test(mcs_emulator, mcs_emulator.driver())
 
 
+#: Its blocks run in their order, in test_salt_document.py.
+SALT = ROOT / "docs" / "salt.md"
+
+
 def commands(document):
     lines = "".join(blocks(document, "sh")).splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
 @pytest.mark.parametrize(
-    "command", sorted({command for document in DOCUMENTS for command in commands(document)})
+    "command",
+    sorted({line for document in DOCUMENTS if document != SALT for line in commands(document)}),
 )
 def test_the_commands_run(command):
     words = shlex.split(command)
@@ -66,7 +74,9 @@ def test_the_commands_run(command):
 def test_there_are_no_blocks_of_other_languages():
     for document in DOCUMENTS:
         fences = re.findall(r"^```(.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
-        assert set(fences[::2]) <= {"python", "sh"}
+        assert set(fences[::2]) <= (
+            {"sh", "text", "yaml"} if document == SALT else {"python", "sh"}
+        )
         assert set(fences[1::2]) <= {""}
 
 
@@ -86,6 +96,22 @@ def test_links_between_the_documents_lead_somewhere():
         for target in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
             if not target.startswith("https://"):
                 assert (document.parent / target.partition("#")[0]).exists(), target
+
+
+def test_the_page_for_salt_names_every_command_and_setting():
+    text = SALT.read_text(encoding="utf-8")
+    module = Path(libcloud_mcs.__file__).parent / "salt" / "clouds" / "mcs.py"
+    source = module.read_text(encoding="utf-8")
+    for kind, heading in (("action", "| `-a …` |"), ("function", "| `-f … PROVIDER` |")):
+        table = text[text.index(heading) :].partition("\n\n")[0]
+        named = set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
+        defined = set(re.findall(rf"^@_{kind}\ndef (\w+)", source, re.MULTILINE))
+        # What Salt has options for.
+        listed = {name for name in defined if name.startswith(("avail_", "list_nodes"))}
+        assert named == defined - listed
+    table = text[text.index("Of a profile, besides") :]
+    for field in dataclasses.fields(Profile):
+        assert f"`{field.name}`" in table, field.name
 
 
 def test_every_promise_is_a_test():

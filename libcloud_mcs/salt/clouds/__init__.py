@@ -1,0 +1,1 @@
+"""What Salt's loader takes as cloud drivers."""

@@ -1,0 +1,177 @@
+"""What a Salt master has of salt-cloud: configuration, the command, and the bus for its events."""
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+needs_salt = pytest.mark.skipif(
+    importlib.util.find_spec("salt") is None,
+    reason="Salt is not installed (pip install 'libcloud-mcs[salt]')",
+)
+
+BIN = Path(sys.executable).parent
+
+#: Calls functions of the driver as salt.cloud does, and prints what came of each.
+CALLS = """
+import json, sys
+import salt.config, salt.loader, salt.utils.context
+clouds = salt.loader.clouds(salt.config.cloud_config(sys.argv[1]))
+answers = []
+for function, args, kwargs in json.loads(sys.argv[2]):
+    function = clouds[f"mcs.{function}"]
+    with salt.utils.context.func_globals_inject(
+        function, __active_provider_name__="emulated:mcs"
+    ):
+        try:
+            answers.append(function(*args, **kwargs))
+        except Exception as error:
+            answers.append({type(error).__name__: str(error)})
+print(json.dumps(answers))
+"""
+
+
+class EventBus:
+    """
+    The socket where a master hears events.
+
+    :param folder: The master's ``sock_dir``. Its path must be short, as that of any socket.
+    """
+
+    def __init__(self, folder):
+        self._events = []
+        self._marked = threading.Event()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / "master_event_pull.ipc"))
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def heard(self):
+        """Give the tags and data of all that was fired; connections are heard in their order."""
+        self._marked.clear()
+        with socket.socket(socket.AF_UNIX) as mark:
+            mark.connect(self._listener.getsockname())
+            mark.sendall(bytes(4))
+        assert self._marked.wait(60)
+        return list(self._events)
+
+    def _listen(self):
+        import msgpack
+
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as stream:
+                # Each event is a message of so many bytes; none at all is our mark.
+                while length := stream.read(4):
+                    if size := int.from_bytes(length, "big"):
+                        message = msgpack.unpackb(stream.read(size))
+                        tag, _, data = message["body"].partition(b"\n\n")
+                        self._events.append((tag.decode(), msgpack.unpackb(data)))
+                    else:
+                        self._marked.set()
+
+
+class SaltMaster:
+    """
+    The configuration of a Salt master in a folder, without a master.
+
+    :param folder: Where everything is; its path must be short, for a socket is in it.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        #: What the commands have written where errors are.
+        self.said = []
+        self.log = folder / "log"
+        self.environment = dict(os.environ, HOME=str(folder))
+        self.write("master", {"root_dir": str(folder), "sock_dir": str(folder)})
+        self.write(
+            "cloud",
+            {
+                "root_dir": str(folder),
+                "sock_dir": str(folder),
+                "cachedir": str(folder / "cache"),
+                "log_file": str(self.log),
+                # Quicker than Salt's own.
+                "keysize": 2048,
+                # Everything that Salt and the driver have to say.
+                "log_level_logfile": "all",
+            },
+        )
+        self._bus = EventBus(folder)
+
+    def close(self):
+        self._bus.close()
+
+    @property
+    def events(self):
+        """What was fired: tags and data."""
+        return self._bus.heard()
+
+    def write(self, name, content):
+        """Write a configuration file; JSON is YAML too."""
+        path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    def run(self, *words):
+        """Run salt-cloud. ``data`` is what it printed, where that was JSON."""
+        command = [BIN / "salt-cloud", "-c", self.folder, "--no-color", "-y", "--out", "json"]
+        return self._run([*command, *words])
+
+    def run_all(self, *commands):
+        """Run salt-cloud several times, two at once: Salt takes long to begin."""
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lambda words: self.run(*words), commands))
+
+    def call(self, *calls):
+        """
+        Call functions of the driver, all in one process; an error is ``{its class: its text}``.
+
+        :param calls: Of each its name, its arguments and its named arguments.
+        """
+        command = [sys.executable, "-c", CALLS, self.folder / "cloud", json.dumps(calls)]
+        answer = self._run(command)
+        assert answer.status == 0, answer.stderr
+        return answer.data
+
+    @property
+    def told(self):
+        """All that was logged, fired, or written where errors are."""
+        log = self.log.read_text() if self.log.exists() else ""
+        return "\n".join([log, *self.said, str(self.events)])
+
+    def _run(self, command):
+        done = subprocess.run(
+            command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        self.said.append(done.stderr)
+        try:
+            data = json.loads(done.stdout)
+        except ValueError:
+            data = None
+        return SimpleNamespace(
+            status=done.returncode, stdout=done.stdout, stderr=done.stderr, data=data
+        )
