@@ -1,0 +1,339 @@
+"""
+A real SSH server on each node that runs.
+
+What is run over it runs on this machine, as the user who runs the emulator: there is no other
+machine. So it is there only when it is asked for, on loopback addresses alone, and lets in only
+whom the node would let in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hmac
+import ipaddress
+import logging
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from libcloud_mcs.emulator.cloud import Instance
+
+try:
+    import asyncssh
+except ImportError:
+    raise ImportError(
+        "the nodes' SSH servers need the package 'asyncssh': pip install"
+        " 'libcloud-mcs[emulator-ssh]'"
+    ) from None
+
+__all__ = ["SSHServers"]
+
+_log = logging.getLogger(__name__)
+
+_SHELL = "/bin/sh"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: The terminal that a new session opens first becomes the one that controls it.
+_ON_A_TERMINAL = 'terminal=$1; shift; exec "$@" <"$terminal" >"$terminal" 2>&1'
+_AUTHORIZED_KEYS = Path(".ssh", "authorized_keys")
+
+
+@dataclass
+class _Disk:
+    """What a node keeps while it is stopped, and loses when it is rebuilt."""
+
+    home: Path
+    #: The node's password. A disk that is written anew has another one.
+    password: str
+    host_key: asyncssh.SSHKey = field(
+        default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519")
+    )
+
+
+class SSHServers:
+    """
+    The SSH servers of an emulator's nodes. All methods belong to the thread of one event loop.
+
+    :param network: Where the nodes' addresses are from.
+    :param port: The port that each of them listens on.
+    """
+
+    def __init__(self, network: ipaddress.IPv4Network, port: int) -> None:
+        self._network = network
+        self._port = port
+        self._claim: socket.socket | None = None
+        self._disks: dict[str, _Disk] = {}
+        self._up: dict[str, _NodeServer | None] = {}
+        self._homes: tempfile.TemporaryDirectory[str] | None = None
+        #: What runs, whether its node is still up or not.
+        self._commands: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """
+        Make sure that nodes will have their port.
+
+        :raises OSError: They will not. The message says what can be done about it.
+        """
+        # No node has the first address of the network: who has it, has the network.
+        self._claim = self._bind(str(self._network.network_address))
+        # A program that a command has left running may still write there when it goes.
+        self._homes = tempfile.TemporaryDirectory(
+            prefix="mcs-emulator-", ignore_cleanup_errors=True
+        )
+
+    def match(self, instances: Mapping[str, tuple[Instance, str]]) -> None:
+        """
+        Let exactly the nodes that run have a server.
+
+        :param instances: All nodes there are by their IDs, and what each is doing.
+        """
+        for node_id, disk in list(self._disks.items()):
+            instance, status = instances.get(node_id, (None, ""))
+            new_disk = instance is None or instance.password != disk.password
+            if status != "running" or new_disk:
+                self._take_down(node_id)
+            if new_disk:
+                del self._disks[node_id]
+                shutil.rmtree(disk.home, ignore_errors=True)
+        for node_id, (instance, status) in instances.items():
+            if status == "running" and node_id not in self._up:
+                self._up[node_id] = self._bring_up(instance)
+
+    async def close(self) -> None:
+        """Take all of them down. What was on their disks is gone."""
+        for node_id in list(self._up):
+            self._take_down(node_id)
+        if self._commands:
+            await asyncio.wait(self._commands)
+        self._disks.clear()
+        if self._claim:
+            self._claim.close()
+        if self._homes:
+            await asyncio.to_thread(self._homes.cleanup)
+        self._claim = self._homes = None
+
+    def _bring_up(self, instance: Instance) -> _NodeServer | None:
+        if ipaddress.ip_address(instance.public_ip) not in self._network:
+            _log.warning(
+                "%s has no SSH server: its address, %s, is not in %s",
+                *(instance.name, instance.public_ip, self._network),
+            )
+            return None
+        try:
+            bound = self._bind(instance.public_ip)
+        except OSError as error:
+            _log.error("%s has no SSH server: %s", instance.name, error)
+            return None
+        disk = self._disks.get(instance.instance_id)
+        if disk is None:
+            home = Path(self._homes.name if self._homes else "", instance.instance_id)
+            home.mkdir(mode=0o700)
+            disk = self._disks[instance.instance_id] = _Disk(home, instance.password)
+        return _NodeServer(bound, instance, disk, self._commands)
+
+    def _take_down(self, node_id: str) -> None:
+        if server := self._up.pop(node_id, None):
+            server.close()
+
+    def _bind(self, address: str) -> socket.socket:
+        try:
+            bound = socket.create_server((address, self._port), backlog=128)
+        except OSError as error:
+            reason = str(error.strerror).partition(" (")[0]  # the address is named already
+            raise OSError(
+                error.errno,
+                f"no SSH server can listen on {address} port {self._port}: {reason}"
+                f"{_ADVICE.get(error.errno or 0, '')}",
+            ) from None
+        bound.setblocking(False)
+        return bound
+
+
+_ADVICE = {
+    errno.EACCES: "; ports below 1024 are for root, unless 'sysctl -w"
+    " net.ipv4.ip_unprivileged_port_start=22' lets everybody use them: take another port"
+    " (--ssh-port 2222), and tell deploy_node(ssh_port=2222)",
+    errno.EADDRINUSE: "; an SSH server of this machine or another emulator has it: take another"
+    " port (--ssh-port) or another network (--node-network)",
+    errno.EADDRNOTAVAIL: "; only Linux has all of 127.0.0.0/8 by itself",
+}
+
+
+class _NodeServer:
+    """The SSH server of one node, from when it is up until it is down."""
+
+    def __init__(
+        self,
+        bound: socket.socket,
+        instance: Instance,
+        disk: _Disk,
+        commands: set[asyncio.Task[None]],
+    ) -> None:
+        self.instance = instance
+        self.disk = disk
+        #: Who is connected.
+        self.connections: set[asyncssh.SSHServerConnection] = set()
+        self._socket = bound
+        self._commands = commands
+        # Clients that come earlier wait in the socket's queue.
+        self._listening = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _listen(self) -> asyncssh.SSHAcceptor:
+        return await asyncssh.listen(
+            sock=self._socket,
+            server_factory=lambda: _Door(self),
+            server_host_keys=[self.disk.host_key],
+            process_factory=self._run,
+            sftp_factory=lambda channel: _Files(channel, self.disk),
+            allow_scp=True,
+            agent_forwarding=False,
+            gss_host=None,
+            encoding=None,
+            line_editor=False,
+        )
+
+    async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        command = asyncio.ensure_future(_run(process, self.instance, self.disk))
+        self._commands.add(command)
+        command.add_done_callback(self._commands.discard)
+        await command
+
+    def close(self) -> None:
+        """Hang up on everybody, and listen no more."""
+        if self._listening.done():
+            self._listening.result().close()
+        else:
+            self._listening.cancel()
+            self._socket.close()
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class _Door(asyncssh.SSHServer):
+    """Decides who is let in: the node's account, with its password or a key."""
+
+    def __init__(self, server: _NodeServer) -> None:
+        self._server = server
+        self._is_ours = False
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+        self._server.connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self._connection)
+
+    def begin_auth(self, username: str) -> bool:
+        self._is_ours = username == self._server.instance.template.account
+        self._connection.set_authorized_keys(self._keys() if self._is_ours else None)
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        known = hmac.compare_digest(password.encode(), self._server.disk.password.encode())
+        return self._is_ours and known
+
+    def _keys(self) -> asyncssh.SSHAuthorizedKeys | None:
+        """Give the key pair's key, and those that somebody who was let in has put there."""
+        key_pair = self._server.instance.key_pair
+        lines = [key_pair.public_key] if key_pair else []
+        with contextlib.suppress(OSError):
+            file = self._server.disk.home / _AUTHORIZED_KEYS
+            lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            return asyncssh.import_authorized_keys("\n".join(lines))
+        except ValueError:  # there is no key among them
+            return None
+
+
+class _Files(asyncssh.SFTPServer):
+    """The files that SFTP and scp see: relative ones in the node's home, absolute ones as such."""
+
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], disk: _Disk) -> None:
+        super().__init__(channel)
+        self._home = os.fsencode(disk.home)
+
+    def map_path(self, path: bytes) -> bytes:
+        return os.path.join(self._home, path)
+
+    def exit(self) -> None:
+        # Without a status, OpenSSH's scp says that it failed.
+        if self.channel.get_subsystem() == "sftp" and not self.channel.is_closing():
+            self.channel.exit(0)
+
+
+async def _run(process: asyncssh.SSHServerProcess[bytes], instance: Instance, disk: _Disk) -> None:
+    """Run a command, or a shell."""
+    child = await _start(process, instance, disk)
+    ended = asyncio.ensure_future(child.wait())
+    hung_up = asyncio.ensure_future(process.wait_closed())
+    try:
+        await asyncio.wait({ended, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            await process.stdout.drain()
+            await process.stderr.drain()
+            status = ended.result()
+            if status < 0:
+                process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+            else:
+                process.exit(status)
+    finally:
+        if not ended.done():
+            # Nothing that nobody waits for any more stays behind on this machine.
+            os.killpg(child.pid, signal.SIGKILL)
+        await ended
+        await hung_up
+
+
+async def _start(
+    process: asyncssh.SSHServerProcess[bytes], instance: Instance, disk: _Disk
+) -> asyncio.subprocess.Process:
+    account = instance.template.account
+    # As with any SSH server, nothing of its own environment: there may be secrets in it.
+    environment = {
+        "HOME": os.fspath(disk.home),
+        "USER": account,
+        "LOGNAME": account,
+        "SHELL": _SHELL,
+        "PATH": _PATH,
+        "LANG": "C.UTF-8",
+    }
+    arguments = [_SHELL] if process.command is None else [_SHELL, "-c", process.command]
+    from_stderr: int | None
+    if process.term_type is None:
+        (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = (
+            os.pipe() for _ in range(3)
+        )
+    else:
+        environment["TERM"] = process.term_type
+        terminal, other_end = os.openpty()
+        arguments = [_SHELL, "-c", _ON_A_TERMINAL, _SHELL, os.ttyname(other_end), *arguments]
+        stdin, stdout, stderr = other_end, other_end, other_end
+        to_stdin, from_stdout, from_stderr = os.dup(terminal), terminal, None
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *arguments,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=disk.home,
+            env=environment,
+            start_new_session=True,
+        )
+    except BaseException:
+        for end in filter(None, (to_stdin, from_stdout, from_stderr)):
+            os.close(end)
+        raise
+    finally:
+        for end in {stdin, stdout, stderr}:
+            os.close(end)
+    await process.redirect(to_stdin, from_stdout, from_stderr, send_eof=False)
+    return child
