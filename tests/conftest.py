@@ -1,4 +1,5 @@
 import contextlib
+import random
 import socket
 import threading
 from pathlib import Path
@@ -39,6 +40,19 @@ def cloud():
     """An emulated cloud in which nothing takes time."""
     with Emulator(**AT_ONCE) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def node_network():
+    """A loopback network that nobody else uses, whatever runs beside this suite."""
+    while True:
+        network = f"127.{random.randrange(1, 255)}.{random.randrange(256)}"
+        try:
+            # An emulator has the first address of its network.
+            socket.create_server((f"{network}.0", 2222)).close()
+        except OSError:
+            continue
+        return f"{network}.0/24"
 
 
 @pytest.fixture(params=["xml", "json"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import hmac
 import ipaddress
 import logging
@@ -18,10 +19,14 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import tempfile
-from collections.abc import Mapping
+import termios
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from libcloud_mcs.emulator.cloud import Instance
 
@@ -41,6 +46,7 @@ _SHELL = "/bin/sh"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: The terminal that a new session opens first becomes the one that controls it.
 _ON_A_TERMINAL = 'terminal=$1; shift; exec "$@" <"$terminal" >"$terminal" 2>&1'
+_CHUNK = 65536
 _AUTHORIZED_KEYS = Path(".ssh", "authorized_keys")
 
 
@@ -71,8 +77,8 @@ class SSHServers:
         self._disks: dict[str, _Disk] = {}
         self._up: dict[str, _NodeServer | None] = {}
         self._homes: tempfile.TemporaryDirectory[str] | None = None
-        #: What runs, whether its node is still up or not.
-        self._commands: set[asyncio.Task[None]] = set()
+        #: What goes on, connections and commands, of nodes that are up and that were.
+        self._going_on: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """
@@ -109,8 +115,8 @@ class SSHServers:
         """Take all of them down. What was on their disks is gone."""
         for node_id in list(self._up):
             self._take_down(node_id)
-        if self._commands:
-            await asyncio.wait(self._commands)
+        while self._going_on:
+            await asyncio.wait(self._going_on)
         self._disks.clear()
         if self._claim:
             self._claim.close()
@@ -135,7 +141,13 @@ class SSHServers:
             home = Path(self._homes.name if self._homes else "", instance.instance_id)
             home.mkdir(mode=0o700)
             disk = self._disks[instance.instance_id] = _Disk(home, instance.password)
-        return _NodeServer(bound, instance, disk, self._commands)
+        return _NodeServer(bound, instance, disk, self._follow)
+
+    def _follow(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
+        return task
 
     def _take_down(self, node_id: str) -> None:
         if server := self._up.pop(node_id, None):
@@ -173,45 +185,63 @@ class _NodeServer:
         bound: socket.socket,
         instance: Instance,
         disk: _Disk,
-        commands: set[asyncio.Task[None]],
+        follow: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
     ) -> None:
         self.instance = instance
         self.disk = disk
-        #: Who is connected.
-        self.connections: set[asyncssh.SSHServerConnection] = set()
+        self._follow = follow
+        #: Who is connected; ``None`` when nobody can be any more.
+        self._connections: set[asyncssh.SSHServerConnection] | None = set()
+        # The socket is read here, not by asyncssh.listen(): only so can it be closed at once.
         self._socket = bound
-        self._commands = commands
-        # Clients that come earlier wait in the socket's queue.
-        self._listening = asyncio.get_running_loop().create_task(self._listen())
+        asyncio.get_running_loop().add_reader(bound, self._accept)
 
-    async def _listen(self) -> asyncssh.SSHAcceptor:
-        return await asyncssh.listen(
-            sock=self._socket,
-            server_factory=lambda: _Door(self),
-            server_host_keys=[self.disk.host_key],
-            process_factory=self._run,
-            sftp_factory=lambda channel: _Files(channel, self.disk),
-            allow_scp=True,
-            agent_forwarding=False,
-            gss_host=None,
-            encoding=None,
-            line_editor=False,
-        )
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it has gone again
+            client, _ = self._socket.accept()
+            client.setblocking(False)
+            self._follow(self._serve(client))
+
+    async def _serve(self, client: socket.socket) -> None:
+        if self._connections is None:
+            client.close()
+            return
+        with contextlib.suppress(OSError, asyncssh.Error):  # it went away, or was not let in
+            connection = await asyncssh.run_server(
+                client,
+                server_factory=lambda: _Door(self),
+                server_host_keys=[self.disk.host_key],
+                process_factory=self._run,
+                sftp_factory=lambda channel: _Files(channel, self.disk),
+                allow_scp=True,
+                agent_forwarding=False,
+                gss_host=None,
+                encoding=None,
+                line_editor=False,
+            )
+            await connection.wait_closed()
 
     async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        command = asyncio.ensure_future(_run(process, self.instance, self.disk))
-        self._commands.add(command)
-        command.add_done_callback(self._commands.discard)
-        await command
+        await self._follow(_run(process, self.instance, self.disk))
+
+    def come(self, connection: asyncssh.SSHServerConnection) -> None:
+        """Take note that somebody is there."""
+        if self._connections is None:
+            connection.abort()
+        else:
+            self._connections.add(connection)
+
+    def go(self, connection: asyncssh.SSHServerConnection) -> None:
+        """Take note that somebody has gone."""
+        if self._connections is not None:
+            self._connections.discard(connection)
 
     def close(self) -> None:
         """Hang up on everybody, and listen no more."""
-        if self._listening.done():
-            self._listening.result().close()
-        else:
-            self._listening.cancel()
-            self._socket.close()
-        for connection in list(self.connections):
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+        connections, self._connections = self._connections, None
+        for connection in connections or ():
             connection.abort()
 
 
@@ -224,10 +254,10 @@ class _Door(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
-        self._server.connections.add(conn)
+        self._server.come(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self._connection)
+        self._server.go(self._connection)
 
     def begin_auth(self, username: str) -> bool:
         self._is_ours = username == self._server.instance.template.account
@@ -272,30 +302,58 @@ class _Files(asyncssh.SFTPServer):
 
 async def _run(process: asyncssh.SSHServerProcess[bytes], instance: Instance, disk: _Disk) -> None:
     """Run a command, or a shell."""
-    child = await _start(process, instance, disk)
-    ended = asyncio.ensure_future(child.wait())
+    child, to_child = await _start(process, instance, disk)
+    feeding = asyncio.ensure_future(_feed(process, to_child))
+    ended = asyncio.ensure_future(_end(process, child))
     hung_up = asyncio.ensure_future(process.wait_closed())
-    try:
-        await asyncio.wait({ended, hung_up}, return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            await process.stdout.drain()
-            await process.stderr.drain()
-            status = ended.result()
-            if status < 0:
-                process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
-            else:
-                process.exit(status)
-    finally:
-        if not ended.done():
+    await asyncio.wait({ended, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+    if ended.done():
+        status = ended.result()
+        if status < 0:
+            process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+        else:
+            process.exit(status)
+    else:
+        ended.cancel()
+        if child.returncode is None:
             # Nothing that nobody waits for any more stays behind on this machine.
             os.killpg(child.pid, signal.SIGKILL)
-        await ended
-        await hung_up
+            await child.wait()
+    await hung_up
+    feeding.cancel()
+    to_child.close()
+
+
+async def _feed(process: asyncssh.SSHServerProcess[bytes], to_child: asyncio.StreamWriter) -> None:
+    """Give a command what the client sends."""
+    # Not with asyncssh's redirect(): what it writes to a pipe that is full may be lost at its end.
+    with contextlib.suppress(ConnectionError):  # it reads no more
+        while True:
+            try:
+                data = await process.stdin.read(_CHUNK)
+            except asyncssh.TerminalSizeChanged as change:
+                _set_size(to_child, change.term_size)
+                continue
+            except (asyncssh.BreakReceived, asyncssh.SignalReceived):
+                continue  # those that matter are typed
+            if not data:
+                break
+            to_child.write(data)
+            await to_child.drain()
+        to_child.close()
+
+
+async def _end(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> int:
+    """Wait until a command has ended and all that it wrote is sent; give its status."""
+    status = await child.wait()
+    await process.stdout.drain()
+    await process.stderr.drain()
+    return status
 
 
 async def _start(
     process: asyncssh.SSHServerProcess[bytes], instance: Instance, disk: _Disk
-) -> asyncio.subprocess.Process:
+) -> tuple[asyncio.subprocess.Process, asyncio.StreamWriter]:
     account = instance.template.account
     # As with any SSH server, nothing of its own environment: there may be secrets in it.
     environment = {
@@ -307,33 +365,40 @@ async def _start(
         "LANG": "C.UTF-8",
     }
     arguments = [_SHELL] if process.command is None else [_SHELL, "-c", process.command]
-    from_stderr: int | None
+    start = partial(
+        asyncio.create_subprocess_exec, cwd=disk.home, env=environment, start_new_session=True
+    )
     if process.term_type is None:
-        (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = (
-            os.pipe() for _ in range(3)
-        )
-    else:
-        environment["TERM"] = process.term_type
-        terminal, other_end = os.openpty()
-        arguments = [_SHELL, "-c", _ON_A_TERMINAL, _SHELL, os.ttyname(other_end), *arguments]
-        stdin, stdout, stderr = other_end, other_end, other_end
-        to_stdin, from_stdout, from_stderr = os.dup(terminal), terminal, None
+        pipe = asyncio.subprocess.PIPE
+        (from_stdout, stdout), (from_stderr, stderr) = os.pipe(), os.pipe()
+        try:
+            child = await start(*arguments, stdin=pipe, stdout=stdout, stderr=stderr)
+        finally:
+            os.close(stdout)
+            os.close(stderr)
+        await process.redirect(None, from_stdout, from_stderr, send_eof=False)
+        return child, cast("asyncio.StreamWriter", child.stdin)
+    environment["TERM"] = process.term_type
+    ours, theirs = os.openpty()
+    to_child = await _writer(os.dup(ours))
+    _set_size(to_child, process.term_size)
+    arguments = [_SHELL, "-c", _ON_A_TERMINAL, _SHELL, os.ttyname(theirs), *arguments]
     try:
-        child = await asyncio.create_subprocess_exec(
-            *arguments,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            cwd=disk.home,
-            env=environment,
-            start_new_session=True,
-        )
-    except BaseException:
-        for end in filter(None, (to_stdin, from_stdout, from_stderr)):
-            os.close(end)
-        raise
+        child = await start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
     finally:
-        for end in {stdin, stdout, stderr}:
-            os.close(end)
-    await process.redirect(to_stdin, from_stdout, from_stderr, send_eof=False)
-    return child
+        os.close(theirs)
+    await process.redirect(None, ours, send_eof=False)
+    return child, to_child
+
+
+async def _writer(descriptor: int) -> asyncio.StreamWriter:
+    loop = asyncio.get_running_loop()
+    file = os.fdopen(descriptor, "wb", buffering=0)
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, file)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+def _set_size(terminal: asyncio.StreamWriter, size: tuple[int, int, int, int]) -> None:
+    width, height, *pixels = size
+    packed = struct.pack("4H", height, width, *pixels)
+    fcntl.ioctl(terminal.get_extra_info("pipe"), termios.TIOCSWINSZ, packed)
