@@ -1,7 +1,7 @@
 """
 The life of a node with any of libcloud's providers: the same calls for all of them.
 
-    python examples/multi_cloud.py PROVIDER URL
+    python examples/multi_cloud.py PROVIDER URL REGION
 
 The account is taken from the variables CLOUD_KEY and CLOUD_SECRET.
 """
@@ -21,6 +21,7 @@ def main():
     parser = argparse.ArgumentParser(description="The life of a node with any provider.")
     parser.add_argument("provider", help="libcloud's name for it: ec2, mcs, ...")
     parser.add_argument("url", help="where its endpoint is: http://127.0.0.1:8883")
+    parser.add_argument("region", help="us-east-1, Beijing, ...")
     arguments = parser.parse_args()
     url = urlsplit(arguments.url)
     driver = get_driver(arguments.provider)(
@@ -29,6 +30,7 @@ def main():
         secure=url.scheme == "https",
         host=url.hostname,
         port=url.port,
+        region=arguments.region,
     )
     live(driver)
 
@@ -51,10 +53,6 @@ def live(driver):
         say("running", node.state == NodeState.RUNNING and bool(addresses))
         say("listed", driver_knows(driver, node) and node.driver is driver)
         say("volumes", len(driver.list_volumes(node=node)) > 0)
-
-        say("rebooting", node.reboot())
-        driver.wait_until_running([node], wait_period=0.5)
-        say("running", state(driver, node) == NodeState.RUNNING)
 
         say("stopping", node.stop_node())
         wait_for(driver, node, NodeState.STOPPED)
