@@ -222,12 +222,16 @@ class MCSNodeDriver(NodeDriver):
         :param location: The endpoint's own region, or ``None``.
         :param ex_filters: What to list: ``{"name": "small"}``, or several names in a list.
         :return: Sizes: ``ram`` in MB, ``disk`` in GB, ``bandwidth`` the external one in Mbps,
-            ``price`` always ``None``, since the API has none; ``extra["cpu"]`` counts the cores.
+            ``price`` always 0, since the API has none; ``extra["cpu"]`` counts the cores.
         """
         self._check_location(location)
         rows = self._list("DescribeInstanceTypes", "instanceTypeId", ex_filters=ex_filters)
         with self._reading("DescribeInstanceTypes"):
-            return [convert.to_size(row, self) for row in rows]
+            sizes = [convert.to_size(row, self) for row in rows]
+        for size in sizes:
+            # A number, as libcloud says and its other drivers without prices do: consumers compare.
+            size.price = 0.0
+        return sizes
 
     def list_locations(self) -> list[NodeLocation]:
         """List the one location there is: the endpoint's region. Nothing is sent."""

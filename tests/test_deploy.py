@@ -1,7 +1,5 @@
 """libcloud's own ``deploy_node`` over real SSH, with its own steps and default arguments."""
 
-import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -20,22 +18,8 @@ from libcloud_mcs.emulator import Emulator
 SCRIPT = "#!/bin/sh\necho $USER; pwd; echo $1; exit 3"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _port_22():
-    """The port that ``deploy_node`` takes when it is told none."""
-    try:
-        socket.create_server(("127.0.0.1", 22)).close()
-    except PermissionError:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip("port 22 is for root here: sysctl -w net.ipv4.ip_unprivileged_port_start=22")
-    except OSError:
-        # A server of this machine has this address; the emulator's nodes have others.
-        return
-
-
 @pytest.fixture
-def cloud(node_network):
+def cloud(node_network, port_22):
     with Emulator(node_network=node_network, ssh=True) as emulator:
         yield emulator
 

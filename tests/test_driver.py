@@ -60,7 +60,7 @@ def test_sizes(driver):
     assert len(sizes) == 5
     small = sizes[1]
     assert (small.name, small.ram, small.disk, small.bandwidth) == ("small", 1024, 30, 5)
-    assert (small.price, small.extra["cpu"], small.extra["internalBandwidth"]) == (None, 1, 200)
+    assert (small.price, small.extra["cpu"], small.extra["internalBandwidth"]) == (0.0, 1, 200)
     assert [size.name for size in driver.list_sizes(ex_filters={"name": ["small", "large"]})] == [
         "small",
         "large",

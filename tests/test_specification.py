@@ -68,7 +68,7 @@ def test_describe_instance_types(ask):
         128,
         1,
         2,
-        None,
+        0.0,
     )
     assert size.extra == {
         "instanceTypeId": "8e845438-2f6d-4c87-9216-88da6692dc2b",
