@@ -195,6 +195,7 @@ class Emulator:
         self._lock = threading.RLock()
         self._network = None if node_network is None else _loopback_network(node_network)
         self._addresses = self._new_addresses()
+        #: The instances' SSH servers, where there are any.
         self.ssh = self._ssh_servers(ssh_port) if ssh else None
         self._accounts: dict[str, Account] = {}
         self._kept = state is not None

@@ -56,9 +56,9 @@ class _Disk:
 
     home: Path
     #: The node's password. A disk that is written anew has another one.
-    password: str
+    password: str = field(repr=False)
     host_key: asyncssh.SSHKey = field(
-        default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519")
+        default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"), repr=False
     )
 
 
@@ -99,13 +99,14 @@ class SSHServers:
 
         :param instances: All nodes there are by their IDs, and what each is doing.
         """
-        for node_id, disk in list(self._disks.items()):
+        for node_id in list(self._up):
             instance, status = instances.get(node_id, (None, ""))
-            new_disk = instance is None or instance.password != disk.password
-            if status != "running" or new_disk:
+            if status != "running" or not self._is_on(self._disks.get(node_id), instance):
                 self._take_down(node_id)
-            if new_disk:
+        for node_id, disk in list(self._disks.items()):
+            if not self._is_on(disk, instances.get(node_id, (None, ""))[0]):
                 del self._disks[node_id]
+                # What a command has left running may write there even now.
                 shutil.rmtree(disk.home, ignore_errors=True)
         for node_id, (instance, status) in instances.items():
             if status == "running" and node_id not in self._up:
@@ -123,6 +124,11 @@ class SSHServers:
         if self._homes:
             await asyncio.to_thread(self._homes.cleanup)
         self._claim = self._homes = None
+
+    @staticmethod
+    def _is_on(disk: _Disk | None, instance: Instance | None) -> bool:
+        """Tell whether a node is there, and has not got another disk."""
+        return instance is not None and (disk is None or disk.password == instance.password)
 
     def _bring_up(self, instance: Instance) -> _NodeServer | None:
         if ipaddress.ip_address(instance.public_ip) not in self._network:

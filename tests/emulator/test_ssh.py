@@ -406,6 +406,11 @@ def test_a_node_whose_port_somebody_has(cloud, driver, node_network, caplog):
         driver.create_node("first", "small", IMAGE)
         second = driver.create_node("second", "small", IMAGE)
         assert is_up(second)
+        first = driver.list_nodes(ex_names=["first"])[0]
+    # It is tried again when it comes up anew.
+    driver.stop_node(first)
+    driver.start_node(first)
+    assert is_up(first)
     assert "first has no SSH server" in caplog.text
     assert f"no SSH server can listen on {taken} port 2222" in caplog.text
 
