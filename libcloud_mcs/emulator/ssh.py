@@ -16,14 +16,12 @@ import hmac
 import ipaddress
 import logging
 import os
-import shutil
 import signal
 import socket
 import struct
 import tempfile
 import termios
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -50,16 +48,20 @@ _CHUNK = 65536
 _AUTHORIZED_KEYS = Path(".ssh", "authorized_keys")
 
 
-@dataclass
 class _Disk:
     """What a node keeps while it is stopped, and loses when it is rebuilt."""
 
-    home: Path
-    #: The node's password. A disk that is written anew has another one.
-    password: str = field(repr=False)
-    host_key: asyncssh.SSHKey = field(
-        default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"), repr=False
-    )
+    def __init__(self, password: str) -> None:
+        #: The node's password. A disk that is written anew has another one.
+        self.password = password
+        self.host_key = asyncssh.generate_private_key("ssh-ed25519")
+        # What a command has left running may write there even when it is removed.
+        self._folder = tempfile.TemporaryDirectory(prefix="mcs-node-", ignore_cleanup_errors=True)
+        self.home = Path(self._folder.name)
+
+    def remove(self) -> None:
+        """Remove what is on it."""
+        self._folder.cleanup()
 
 
 class SSHServers:
@@ -76,7 +78,6 @@ class SSHServers:
         self._claim: socket.socket | None = None
         self._disks: dict[str, _Disk] = {}
         self._up: dict[str, _NodeServer | None] = {}
-        self._homes: tempfile.TemporaryDirectory[str] | None = None
         #: What goes on, connections and commands, of nodes that are up and that were.
         self._going_on: set[asyncio.Task[None]] = set()
 
@@ -88,10 +89,6 @@ class SSHServers:
         """
         # No node has the first address of the network: who has it, has the network.
         self._claim = self._bind(str(self._network.network_address))
-        # A program that a command has left running may still write there when it goes.
-        self._homes = tempfile.TemporaryDirectory(
-            prefix="mcs-emulator-", ignore_cleanup_errors=True
-        )
 
     def match(self, instances: Mapping[str, tuple[Instance, str]]) -> None:
         """
@@ -105,9 +102,7 @@ class SSHServers:
                 self._take_down(node_id)
         for node_id, disk in list(self._disks.items()):
             if not self._is_on(disk, instances.get(node_id, (None, ""))[0]):
-                del self._disks[node_id]
-                # What a command has left running may write there even now.
-                shutil.rmtree(disk.home, ignore_errors=True)
+                self._disks.pop(node_id).remove()
         for node_id, (instance, status) in instances.items():
             if status == "running" and node_id not in self._up:
                 self._up[node_id] = self._bring_up(instance)
@@ -118,12 +113,11 @@ class SSHServers:
             self._take_down(node_id)
         while self._going_on:
             await asyncio.wait(self._going_on)
-        self._disks.clear()
+        while self._disks:
+            self._disks.popitem()[1].remove()
         if self._claim:
             self._claim.close()
-        if self._homes:
-            await asyncio.to_thread(self._homes.cleanup)
-        self._claim = self._homes = None
+            self._claim = None
 
     @staticmethod
     def _is_on(disk: _Disk | None, instance: Instance | None) -> bool:
@@ -144,9 +138,7 @@ class SSHServers:
             return None
         disk = self._disks.get(instance.instance_id)
         if disk is None:
-            home = Path(self._homes.name if self._homes else "", instance.instance_id)
-            home.mkdir(mode=0o700)
-            disk = self._disks[instance.instance_id] = _Disk(home, instance.password)
+            disk = self._disks[instance.instance_id] = _Disk(instance.password)
         return _NodeServer(bound, instance, disk, self._follow)
 
     def _follow(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -327,13 +319,14 @@ async def _run(process: asyncssh.SSHServerProcess[bytes], instance: Instance, di
             await child.wait()
     await hung_up
     feeding.cancel()
+    await asyncio.wait({feeding})
     to_child.close()
 
 
 async def _feed(process: asyncssh.SSHServerProcess[bytes], to_child: asyncio.StreamWriter) -> None:
     """Give a command what the client sends."""
     # Not with asyncssh's redirect(): what it writes to a pipe that is full may be lost at its end.
-    with contextlib.suppress(ConnectionError):  # it reads no more
+    with contextlib.suppress(OSError, asyncssh.Error):  # it reads no more, or nobody is there
         while True:
             try:
                 data = await process.stdin.read(_CHUNK)
@@ -352,8 +345,9 @@ async def _feed(process: asyncssh.SSHServerProcess[bytes], to_child: asyncio.Str
 async def _end(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> int:
     """Wait until a command has ended and all that it wrote is sent; give its status."""
     status = await child.wait()
-    await process.stdout.drain()
-    await process.stderr.drain()
+    with contextlib.suppress(OSError, asyncssh.Error):  # nobody is there to read it
+        await process.stdout.drain()
+        await process.stderr.drain()
     return status
 
 

@@ -131,6 +131,9 @@ def test_a_key_that_was_installed_lets_in(driver, node, connect):
     assert run(connect(node, pkey=key), "true") == (b"", b"", 0)
     with pytest.raises(paramiko.AuthenticationException):
         connect(node, "root", pkey=key)
+    run(connect(node), "cat >.ssh/authorized_keys", b"no key at all\n")
+    with pytest.raises(paramiko.AuthenticationException):
+        connect(node, pkey=key)
 
 
 def test_nothing_is_forwarded(node, connect):
@@ -253,13 +256,20 @@ def test_a_shell(node, connect):
 
 def test_a_terminal(node, connect):
     client = connect(node)
-    command = "tty; test -t 0 && test -t 1 && test -t 2; echo $?; stty size; echo $TERM"
+    command = "tty; test -t 0 && test -t 1 && test -t 2; echo $?; stty size; echo $TERM; stty -echo"
     channel = client.get_transport().open_session()
     channel.get_pty("vt220", width=100, height=30)
-    channel.exec_command(f"{command}; cat >/dev/tty; exit 3")
+    channel.exec_command(
+        f"{command}; echo now; read go; stty size; stty echo; echo again; cat >/dev/tty; exit 3"
+    )
     out = channel.makefile("r")
     assert out.readline().startswith("/dev/pts/")
     assert [out.readline().strip() for _ in range(3)] == ["0", "30 100", "vt220"]
+    assert out.readline().strip() == "now"
+    channel.resize_pty(width=120, height=40)
+    channel.sendall(b"go\n")
+    assert out.readline().strip() == "40 120"
+    assert out.readline().strip() == "again"
     channel.sendall(b"typed\n\x04")
     # Echoed by the terminal, and written by cat.
     assert out.read().split() == [b"typed", b"typed"]
