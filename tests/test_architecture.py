@@ -69,6 +69,10 @@ def test_the_cloud_knows_nothing_of_http():
     assert known == {f"libcloud_mcs.emulator.{name}" for name in ("catalog", "clock", "errors")}
 
 
+def test_the_ssh_servers_know_only_instances():
+    assert imports(PACKAGE / "emulator" / "ssh.py") == {"libcloud_mcs.emulator.cloud"}
+
+
 def test_every_action_has_a_verb_and_a_handler():
     assert len(ACTIONS) == 22
     assert list(HANDLERS) == list(ACTIONS)
