@@ -20,7 +20,7 @@ SCRIPT = "#!/bin/sh\necho $USER; pwd; echo $1; exit 3"
 
 @pytest.fixture
 def cloud(node_network, port_22):
-    with Emulator(node_network=node_network, ssh=True) as emulator:
+    with Emulator(node_network=node_network, ssh=True, boot_seconds=0.2) as emulator:
         yield emulator
 
 
@@ -95,5 +95,5 @@ def test_a_node_that_does_not_let_in_is_not_lost(cloud, driver, wanted, key):
     _, wrong_key = key
     with pytest.raises(DeploymentError) as caught:
         driver.deploy_node(deploy=ScriptDeployment(SCRIPT), ssh_key=wrong_key, timeout=1, **wanted)
-    assert len(cloud.ledger) == 1
+    assert (len(cloud.ledger), caught.value.node.state) == (1, "running")
     assert driver.destroy_node(caught.value.node) is True
