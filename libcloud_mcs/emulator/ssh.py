@@ -315,7 +315,8 @@ async def _run(process: asyncssh.SSHServerProcess[bytes], instance: Instance, di
         ended.cancel()
         if child.returncode is None:
             # Nothing that nobody waits for any more stays behind on this machine.
-            os.killpg(child.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(child.pid, signal.SIGKILL)
             await child.wait()
     await hung_up
     feeding.cancel()
