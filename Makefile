@@ -35,13 +35,21 @@ fuzz: $(VENV)/.dev ## look for answers that the driver trips over, for SECONDS (
 bench: $(VENV)/.bench ## time it next to its peers, for some minutes; QUICK=1: only see that it works
 	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick,--save)
 
+.PHONY: consumers
+consumers: .venv-consumers/.ready ## programs of others, run for real: moto, Infrastructure Manager
+	@.venv-consumers/bin/python -m pytest -q consumers
+
+.PHONY: lower-bounds
+lower-bounds: .venv-lower-bounds/.ready ## the whole test suite with the oldest libcloud and lxml
+	@.venv-lower-bounds/bin/python -m pytest -q
+
 .PHONY: tables
 tables: $(VENV)/.dev ## write the documents' tables anew from the code
 	$(BIN)/python docs/tables.py
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv* build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -61,3 +69,21 @@ $(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml
 	@echo "setting up $(VENV) ..."
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# Beside the others: what these programs need could clash with what the tests need.
+.venv-consumers/.ready: setup.cfg pyproject.toml consumers/requirements.txt
+	@echo "setting up .venv-consumers ..."
+	@$(PYTHON) -m venv .venv-consumers
+	@.venv-consumers/bin/python -m pip install -q --disable-pip-version-check -r consumers/requirements.txt
+	@touch $@
+
+# The versions are read from setup.cfg: what is promised there is what is tested.
+.venv-lower-bounds/.ready: setup.cfg pyproject.toml
+	@echo "setting up .venv-lower-bounds ..."
+	@$(PYTHON) -m venv .venv-lower-bounds
+	@sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg >.venv-lower-bounds/constraints.txt
+	@cat .venv-lower-bounds/constraints.txt
+	@test -s .venv-lower-bounds/constraints.txt
+	@.venv-lower-bounds/bin/python -m pip install -q --disable-pip-version-check \
+		-c .venv-lower-bounds/constraints.txt -e '.[test]'
+	@touch $@

@@ -1,4 +1,6 @@
 import contextlib
+import os
+import random
 import socket
 import threading
 from pathlib import Path
@@ -39,6 +41,31 @@ def cloud():
     """An emulated cloud in which nothing takes time."""
     with Emulator(**AT_ONCE) as emulator:
         yield emulator
+
+
+@pytest.fixture
+def node_network():
+    """A loopback network that nobody else uses, whatever runs beside this suite."""
+    for _ in range(20):
+        network = f"127.{random.randrange(1, 255)}.{random.randrange(256)}"
+        with contextlib.suppress(OSError):
+            # An emulator has the first address of its network.
+            socket.create_server((f"{network}.0", 2222)).close()
+            return f"{network}.0/24"
+    return pytest.fail("no loopback network is free: only Linux has all of 127.0.0.0/8")
+
+
+@pytest.fixture
+def port_22():
+    """The port that libcloud takes for SSH when it is told none."""
+    try:
+        socket.create_server(("127.0.0.1", 22)).close()
+    except PermissionError:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip("port 22 is for root: sysctl -w net.ipv4.ip_unprivileged_port_start=22")
+    except OSError:
+        return  # a server of this machine has it there; the emulator's nodes are elsewhere
 
 
 @pytest.fixture(params=["xml", "json"])

@@ -97,6 +97,10 @@ def test_only_the_module_for_salts_loader_knows_salt():
         assert ("salt" in names) is (room == "clouds/mcs"), room
 
 
+def test_the_ssh_servers_know_only_instances():
+    assert imports(PACKAGE / "emulator" / "ssh.py") == {"libcloud_mcs.emulator.cloud"}
+
+
 def test_every_action_has_a_verb_and_a_handler():
     assert len(ACTIONS) == 22
     assert list(HANDLERS) == list(ACTIONS)

@@ -15,6 +15,8 @@ from libcloud_mcs.emulator import Emulator
 from libcloud_mcs.salt.settings import Profile
 
 ROOT = Path(__file__).parent.parent
+#: Their commands are run one after another by ``make consumers``.
+WALKED = ("infrastructure-manager.md", "multi-cloud.md")
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 
 
@@ -24,7 +26,9 @@ def blocks(document, language):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_the_python_runs(document, monkeypatch, capsys):
+def test_the_python_runs(document, monkeypatch, request):
+    if document.name == "deploy.md":
+        request.getfixturevalue("port_22")
     found = blocks(document, "python")
     with Emulator() as cloud:
         monkeypatch.setenv("MOS_URL", cloud.url)
@@ -52,13 +56,24 @@ def commands(document):
 
 @pytest.mark.parametrize(
     "command",
-    sorted({line for document in DOCUMENTS if document != SALT for line in commands(document)}),
+    sorted(
+        {
+            command
+            for document in DOCUMENTS
+            if document != SALT and document.name not in WALKED
+            for command in commands(document)
+        }
+    ),
 )
 def test_the_commands_run(command):
     words = shlex.split(command)
     if words[0] == "make":
         # CI runs them, and this suite is one of them.
         assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+        return
+    if words[0] == "pip":
+        # Whatever is installed is what the tests have, or it fails.
+        subprocess.run([sys.executable, "-m", *words, "--no-index", "--quiet"], check=True)
         return
     assert words[0] in ("python", ".venv/bin/python")
     assert words[1:3] == ["-m", "libcloud_mcs.emulator"]
@@ -71,12 +86,20 @@ def test_the_commands_run(command):
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("name", WALKED)
+def test_walked_documents_are_walked(name):
+    tests = (ROOT / "consumers").glob("test_*.py")
+    assert any(f'walk("{name}", ' in path.read_text(encoding="utf-8") for path in tests)
+    assert "make consumers" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert not blocks(ROOT / "docs" / name, "python")
+
+
 def test_there_are_no_blocks_of_other_languages():
     for document in DOCUMENTS:
         fences = re.findall(r"^```(.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
-        assert set(fences[::2]) <= (
-            {"sh", "text", "yaml"} if document == SALT else {"python", "sh"}
-        )
+        walked = {"text"} if document.name in WALKED else set()
+        allowed = {"sh", "text", "yaml"} if document == SALT else {"python", "sh"} | walked
+        assert set(fences[::2]) <= allowed
         assert set(fences[1::2]) <= {""}
 
 

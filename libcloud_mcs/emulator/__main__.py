@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
                 file=sys.stderr,
             )
         emulator.run(lambda: _introduce(emulator, show_secret=show_secret))
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -103,6 +103,18 @@ def _parser() -> argparse.ArgumentParser:
         help="let N instances of nobody's go, and N others come, between pages (%(default)s)",
     )
     add("--seed", type=int, help="make IDs, passwords and so on the same each time")
+    add(
+        "--node-network",
+        metavar="NETWORK",
+        help="loopback network to take the instances' addresses from, like 127.10.0.0/16",
+    )
+    add(
+        "--ssh",
+        action="store_true",
+        help="put a real SSH server on each instance that runs; what is run over it runs on this"
+        " machine, as the user who runs this command (needs --node-network)",
+    )
+    add("--ssh-port", type=int, default=22, help="port of the SSH servers (%(default)s)")
     add(
         "--signature-clock",
         choices=("real", "emulated"),

@@ -32,6 +32,7 @@ __all__ = [
     "Instance",
     "KeyPair",
     "Lease",
+    "Place",
     "Timing",
     "Volume",
 ]
@@ -40,8 +41,8 @@ __all__ = [
 _GRACE = timedelta(days=1)
 #: In MB: the system disk. What a type has beyond it is a second disk.
 _SYSTEM_DISK = 10_240
-_PRIVATE_NETWORK = ipaddress.ip_network("10.168.0.0/14")
-_PUBLIC_NETWORK = ipaddress.ip_network("198.18.0.0/15")  # reserved for tests, by RFC 2544
+_PRIVATE_NETWORK = ipaddress.IPv4Network("10.168.0.0/14")
+_PUBLIC_NETWORK = ipaddress.IPv4Network("198.18.0.0/15")  # reserved for tests, by RFC 2544
 _LETTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 
 _GONE = ""
@@ -175,21 +176,44 @@ class Instance:
         return number.to_bytes(6, "big").hex(":")
 
 
-class Addresses:
-    """Gives each instance of an emulator its addresses: no two living ones share any."""
+@dataclass(frozen=True)
+class Place:
+    """Where an instance is."""
 
-    def __init__(self) -> None:
+    serial: int
+    public_ip: str
+    private_ip: str
+
+
+class Addresses:
+    """
+    Gives each instance of an emulator its addresses: no two living ones share any.
+
+    :param network: Where the public ones are from.
+    """
+
+    def __init__(self, network: ipaddress.IPv4Network = _PUBLIC_NETWORK) -> None:
+        self.network = network
+        #: The public addresses of living instances.
+        self.taken: set[str] = set()
         #: The serial number of the last instance.
         self.serial = 0
 
-    def take(self) -> tuple[int, str, str]:
-        """Give a new instance's serial number, public address and private address."""
-        self.serial += 1
-        return (
-            self.serial,
-            str(_PUBLIC_NETWORK[self.serial % _PUBLIC_NETWORK.num_addresses]),
-            str(_PRIVATE_NETWORK[self.serial % _PRIVATE_NETWORK.num_addresses]),
-        )
+    def next(self) -> Place:
+        """
+        Give the next instance's place. It is free until somebody puts it into :attr:`taken`.
+
+        :raises RefusedError: There is no free address.
+        """
+        # The first and the last address of a network are nobody's.
+        usable = self.network.num_addresses - 2
+        for _ in range(usable):
+            self.serial += 1
+            public_ip = str(self.network[1 + (self.serial - 1) % usable])
+            if public_ip not in self.taken:
+                private_ip = _PRIVATE_NETWORK[self.serial % _PRIVATE_NETWORK.num_addresses]
+                return Place(self.serial, public_ip, str(private_ip))
+        raise RefusedError(Refusal.CONFLICT, f"there is no free address left in {self.network}")
 
 
 @dataclass
@@ -250,6 +274,7 @@ class Cloud:
             self._instances[instance.instance_id] = self._names[instance.name] = instance
             self._note(instance)
             self._addresses.serial = max(self._addresses.serial, instance.serial)
+            self._addresses.taken.add(instance.public_ip)
         self._key_pairs = {key_pair.name: key_pair for key_pair in key_pairs}
         self.ledger = list(ledger)
         self._changes = Changes()
@@ -348,9 +373,11 @@ class Cloud:
         if name is not None and self._in_use(name):
             raise RefusedError(Refusal.CONFLICT, f"InstanceName: {name!r} is in use")
         instance_id = self._new_id()
+        place = self._addresses.next()
         self._charge("CreateInstance", instance_id, lease.price(instance_type))
+        name = name or f"vm-{instance_id[:8]}"
         instance = self._new_instance(
-            instance_id, name or f"vm-{instance_id[:8]}", template, instance_type, lease, key_pair
+            instance_id, name, template, instance_type, lease, key_pair, place
         )
         self._go_through(instance, self.timing.boot_seconds, _MADE, "running")
         instance.password_at = instance.phases[-2][0]
@@ -358,8 +385,9 @@ class Cloud:
 
     def add_running(self, name: str) -> None:
         """Add an instance that runs already, and that nobody has to pay for."""
+        place, month = self._addresses.next(), Lease(1, "M")
         instance = self._new_instance(
-            self._new_id(), name, TEMPLATES[0], TYPES[1], Lease(1, "M"), None
+            self._new_id(), name, TEMPLATES[0], TYPES[1], month, None, place
         )
         instance.phases = [(instance.created_at, "running")]
 
@@ -521,18 +549,18 @@ class Cloud:
         instance_type: InstanceType,
         lease: Lease,
         key_pair: KeyPair | None,
+        place: Place,
     ) -> Instance:
         now = self.clock.now()
-        serial, public_ip, private_ip = self._addresses.take()
         instance = Instance(
             instance_id=instance_id,
             name=name,
             type=instance_type,
             template=template,
             key_pair=key_pair,
-            public_ip=public_ip,
-            private_ip=private_ip,
-            serial=serial,
+            public_ip=place.public_ip,
+            private_ip=place.private_ip,
+            serial=place.serial,
             created_at=now,
             started_at=now,
             expire_at=lease.end(now),
@@ -543,6 +571,7 @@ class Cloud:
         if gone := self._names.get(name):
             self._forget(gone)
         self._instances[instance_id] = self._names[name] = instance
+        self._addresses.taken.add(place.public_ip)
         self._note(instance)
         return instance
 
@@ -550,6 +579,7 @@ class Cloud:
         del self._instances[instance.instance_id]
         del self._names[instance.name]
         del self._gone_at[instance.instance_id]
+        self._addresses.taken.discard(instance.public_ip)
         self._changes.instances[instance.instance_id] = None
 
     def _new_id(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
+from ipaddress import IPv4Network
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from libcloud_mcs.emulator.wire import Answer, Request, read_form, render, rende
 
 if TYPE_CHECKING:
     from libcloud_mcs.driver import MCSNodeDriver
+    from libcloud_mcs.emulator.ssh import SSHServers
 
 __all__ = ["Account", "Emulator", "Exchange", "Record"]
 
@@ -118,6 +120,12 @@ class Emulator:
     :param churn: How many instances of nobody's go, and as many others come, before each page of
         a list of instances but the first.
     :param seed: Makes IDs, addresses, passwords, the access key and the secret the same each time.
+    :param node_network: A loopback network, ``"127.10.0.0/16"``, to take the public addresses of
+        instances from; ``None``: addresses that nobody can reach.
+    :param ssh: Whether a real SSH server is on each instance that runs. **What is run over it runs
+        on this machine, as the user who runs the emulator.** It wants ``node_network``, and the
+        extra ``emulator-ssh``.
+    :param ssh_port: The port of these servers.
     :param signature_clock: What the time of a request is compared with: ``"real"`` time, so that a
         moved clock breaks no signature, or the ``"emulated"`` one.
     :param debug: Whether a wrong signature is answered with the string that should be signed.
@@ -125,6 +133,7 @@ class Emulator:
         ``instances``.
     :param max_records: How many requests are remembered.
     :raises ValueError: An argument makes no sense, or ``state`` cannot be used.
+    :raises ImportError: ``ssh`` is wanted, and the package ``asyncssh`` is missing.
     """
 
     def __init__(
@@ -148,6 +157,9 @@ class Emulator:
         max_limit: int | None = None,
         churn: int = 0,
         seed: int | None = None,
+        node_network: str | None = None,
+        ssh: bool = False,
+        ssh_port: int = 22,
         signature_clock: str = "real",
         debug: bool = False,
         state: str | PathLike[str] | None = None,
@@ -181,7 +193,10 @@ class Emulator:
         self.inject = self.faults.inject
         self._records: deque[Record] = deque(maxlen=_count(max_records, "max_records"))
         self._lock = threading.RLock()
-        self._addresses = Addresses()
+        self._network = None if node_network is None else _loopback_network(node_network)
+        self._addresses = self._new_addresses()
+        #: The instances' SSH servers, where there are any.
+        self.ssh = self._ssh_servers(ssh_port) if ssh else None
         self._accounts: dict[str, Account] = {}
         self._kept = state is not None
         self._store = None if state is None else Store(state)
@@ -296,7 +311,7 @@ class Emulator:
             self._records.clear()
             self.clock.reset()
             self._accounts.clear()
-            self._addresses.serial = 0
+            self._addresses = self._new_addresses()
             if self._store:
                 self._store.clear()
             self._begin(first.access_key, first.secret)
@@ -372,9 +387,24 @@ class Emulator:
                     account.cloud, Params(exchange.params), self._paging
                 )
                 self._save(account)
+            self.match_ssh()
         except RefusedError as error:
             return render_refusal(error, exchange.answer_format)
         return render(f"{exchange.action}Response", tree, exchange.answer_format)
+
+    def match_ssh(self) -> None:
+        """Let the SSH servers be those of the instances that run now."""
+        if self.ssh is None:
+            return
+        with self._lock:
+            now = self.clock.now()
+            self.ssh.match(
+                {
+                    instance.instance_id: (instance, instance.status(now))
+                    for account in self.accounts
+                    for instance in account.cloud.instances()
+                }
+            )
 
     def remember(self, exchange: Exchange, answer: Answer | None) -> None:
         """
@@ -437,6 +467,16 @@ class Emulator:
             self._accounts = {account.access_key: account, **self._accounts}
         for account in self.accounts:
             self._save(account, new=True)
+
+    def _new_addresses(self) -> Addresses:
+        return Addresses(self._network) if self._network else Addresses()
+
+    def _ssh_servers(self, port: int) -> SSHServers:
+        if self._network is None:
+            raise ValueError("ssh: it needs node_network, loopback addresses like '127.10.0.0/16'")
+        from libcloud_mcs.emulator.ssh import SSHServers
+
+        return SSHServers(self._network, _port(port, "ssh_port"))
 
     def _new_account(self, access_key: str | None, secret: str | None, balance: Decimal) -> Account:
         number = len(self._accounts)
@@ -519,6 +559,23 @@ def _seconds(value: float, argument: str) -> float:
     if isinstance(value, (int, float)) and 0 <= value < 1e9:
         return value
     raise ValueError(f"{argument}: seconds from 0 were expected, not {value!r}")
+
+
+def _loopback_network(network: str) -> IPv4Network:
+    wanted = "node_network: a loopback network like '127.10.0.0/16' was expected"
+    try:
+        found = IPv4Network(network)
+    except ValueError as error:
+        raise ValueError(f"{wanted}: {error}") from None
+    if not found.is_loopback or not 8 <= found.prefixlen <= 30:
+        raise ValueError(f"{wanted}, not {network!r}")
+    return found
+
+
+def _port(value: int, argument: str) -> int:
+    if isinstance(value, int) and 0 < value < 65536:
+        return value
+    raise ValueError(f"{argument}: a port from 1 to 65535 was expected, not {value!r}")
 
 
 def _count(value: int, argument: str, least: int = 0) -> int:

@@ -43,6 +43,8 @@ __all__ = ["Server"]
 _log = logging.getLogger(__name__)
 
 _MAX_BODY = 4 * 1024 * 1024
+#: How often to look whether an instance came up or went down without a request.
+_LOOK_SECONDS = 0.1
 
 
 class Server:
@@ -138,17 +140,33 @@ class Server:
                 error.errno, f"cannot listen on {self._host} port {self._port}: {reason}"
             ) from None
         bound.setblocking(False)
+        if self._emulator.ssh:
+            try:
+                self._emulator.ssh.open()
+            except BaseException:
+                bound.close()
+                raise
         self._socket = bound
 
     async def _serve(self, stop: asyncio.Event) -> None:
         server = HTTPServer(_Service(self._emulator), max_body_size=_MAX_BODY)
         server.add_socket(cast("socket.socket", self._socket))
         try:
-            await stop.wait()
+            await self._follow(stop)
         finally:
             server.stop()
             await server.close_all_connections()
+            if self._emulator.ssh:
+                await self._emulator.ssh.close()
             self._socket = None
+
+    async def _follow(self, stop: asyncio.Event) -> None:
+        """Until the end, let instances that come up and go down by themselves do so over SSH."""
+        while self._emulator.ssh and not stop.is_set():
+            self._emulator.match_ssh()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+        await stop.wait()
 
 
 class _Service(HTTPServerConnectionDelegate):

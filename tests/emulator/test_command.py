@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -114,6 +115,24 @@ def test_more_of_its_options(start):
     assert status["InstanceStatus"]["status"] == "ready"
     client.secret = "wrong"
     assert "the string to sign is" in client.refused("GetBalance")[1]
+
+
+def test_nodes_with_ssh(start, node_network):
+    process = start(
+        *("--node-network", node_network, "--ssh", "--ssh-port", "2222", "--instances", "1")
+    )
+    assert process.stdout.readline().startswith("MCS endpoint: ")
+    found = settings(process)
+    client = Client(found["MOS_URL"], found["MOS_ACCESS"], found["MOS_SECRET"])
+    instance = client.tree("DescribeInstances")["InstanceSet"]["Instance"]
+    address = instance["ipAddresses"].partition(",")[0]
+    with socket.create_connection((address, 2222), timeout=10) as connection:
+        assert connection.recv(8) == b"SSH-2.0-"
+    process.terminate()
+    assert process.wait(10) == 0
+    process = start("--ssh")
+    assert process.wait(10) == 1
+    assert "ssh: it needs node_network" in process.stderr.read()
 
 
 def test_a_fault_that_makes_no_sense(start):

@@ -1,0 +1,405 @@
+"""
+A real SSH server on each node that runs.
+
+What is run over it runs on this machine, as the user who runs the emulator: there is no other
+machine. So it is there only when it is asked for, on loopback addresses alone, and lets in only
+whom the node would let in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import hmac
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import struct
+import tempfile
+import termios
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from libcloud_mcs.emulator.cloud import Instance
+
+try:
+    import asyncssh
+except ImportError:
+    raise ImportError(
+        "the nodes' SSH servers need the package 'asyncssh': pip install"
+        " 'libcloud-mcs[emulator-ssh]'"
+    ) from None
+
+__all__ = ["SSHServers"]
+
+_log = logging.getLogger(__name__)
+
+_SHELL = "/bin/sh"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: The terminal that a new session opens first becomes the one that controls it.
+_ON_A_TERMINAL = 'terminal=$1; shift; exec "$@" <"$terminal" >"$terminal" 2>&1'
+_CHUNK = 65536
+_AUTHORIZED_KEYS = Path(".ssh", "authorized_keys")
+
+
+class _Disk:
+    """What a node keeps while it is stopped, and loses when it is rebuilt."""
+
+    def __init__(self, password: str) -> None:
+        #: The node's password. A disk that is written anew has another one.
+        self.password = password
+        self.host_key = asyncssh.generate_private_key("ssh-ed25519")
+        # What a command has left running may write there even when it is removed.
+        self._folder = tempfile.TemporaryDirectory(prefix="mcs-node-", ignore_cleanup_errors=True)
+        self.home = Path(self._folder.name)
+
+    def remove(self) -> None:
+        """Remove what is on it."""
+        self._folder.cleanup()
+
+
+class SSHServers:
+    """
+    The SSH servers of an emulator's nodes. All methods belong to the thread of one event loop.
+
+    :param network: Where the nodes' addresses are from.
+    :param port: The port that each of them listens on.
+    """
+
+    def __init__(self, network: ipaddress.IPv4Network, port: int) -> None:
+        self._network = network
+        self._port = port
+        self._claim: socket.socket | None = None
+        self._disks: dict[str, _Disk] = {}
+        self._up: dict[str, _NodeServer | None] = {}
+        #: What goes on, connections and commands, of nodes that are up and that were.
+        self._going_on: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        """
+        Make sure that nodes will have their port.
+
+        :raises OSError: They will not. The message says what can be done about it.
+        """
+        # No node has the first address of the network: who has it, has the network.
+        self._claim = self._bind(str(self._network.network_address))
+
+    def match(self, instances: Mapping[str, tuple[Instance, str]]) -> None:
+        """
+        Let exactly the nodes that run have a server.
+
+        :param instances: All nodes there are by their IDs, and what each is doing.
+        """
+        for node_id in list(self._up):
+            instance, status = instances.get(node_id, (None, ""))
+            if status != "running" or not self._is_on(self._disks.get(node_id), instance):
+                self._take_down(node_id)
+        for node_id, disk in list(self._disks.items()):
+            if not self._is_on(disk, instances.get(node_id, (None, ""))[0]):
+                self._disks.pop(node_id).remove()
+        for node_id, (instance, status) in instances.items():
+            if status == "running" and node_id not in self._up:
+                self._up[node_id] = self._bring_up(instance)
+
+    async def close(self) -> None:
+        """Take all of them down. What was on their disks is gone."""
+        for node_id in list(self._up):
+            self._take_down(node_id)
+        while self._going_on:
+            await asyncio.wait(self._going_on)
+        while self._disks:
+            self._disks.popitem()[1].remove()
+        if self._claim:
+            self._claim.close()
+            self._claim = None
+
+    @staticmethod
+    def _is_on(disk: _Disk | None, instance: Instance | None) -> bool:
+        """Tell whether a node is there, and has not got another disk."""
+        return instance is not None and (disk is None or disk.password == instance.password)
+
+    def _bring_up(self, instance: Instance) -> _NodeServer | None:
+        if ipaddress.ip_address(instance.public_ip) not in self._network:
+            _log.warning(
+                "%s has no SSH server: its address, %s, is not in %s",
+                *(instance.name, instance.public_ip, self._network),
+            )
+            return None
+        try:
+            bound = self._bind(instance.public_ip)
+        except OSError as error:
+            _log.error("%s has no SSH server: %s", instance.name, error)
+            return None
+        disk = self._disks.get(instance.instance_id)
+        if disk is None:
+            disk = self._disks[instance.instance_id] = _Disk(instance.password)
+        return _NodeServer(bound, instance, disk, self._follow)
+
+    def _follow(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._going_on.add(task)
+        task.add_done_callback(self._going_on.discard)
+        return task
+
+    def _take_down(self, node_id: str) -> None:
+        if server := self._up.pop(node_id, None):
+            server.close()
+
+    def _bind(self, address: str) -> socket.socket:
+        try:
+            bound = socket.create_server((address, self._port), backlog=128)
+        except OSError as error:
+            reason = str(error.strerror).partition(" (")[0]  # the address is named already
+            raise OSError(
+                error.errno,
+                f"no SSH server can listen on {address} port {self._port}: {reason}"
+                f"{_ADVICE.get(error.errno or 0, '')}",
+            ) from None
+        bound.setblocking(False)
+        return bound
+
+
+_ADVICE = {
+    errno.EACCES: "; ports below 1024 are for root, unless 'sysctl -w"
+    " net.ipv4.ip_unprivileged_port_start=22' lets everybody use them: take another port"
+    " (--ssh-port 2222), and tell deploy_node(ssh_port=2222)",
+    errno.EADDRINUSE: "; an SSH server of this machine or another emulator has it: take another"
+    " port (--ssh-port) or another network (--node-network)",
+    errno.EADDRNOTAVAIL: "; only Linux has all of 127.0.0.0/8 by itself",
+}
+
+
+class _NodeServer:
+    """The SSH server of one node, from when it is up until it is down."""
+
+    def __init__(
+        self,
+        bound: socket.socket,
+        instance: Instance,
+        disk: _Disk,
+        follow: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
+    ) -> None:
+        self.instance = instance
+        self.disk = disk
+        self._follow = follow
+        #: Who is connected; ``None`` when nobody can be any more.
+        self._connections: set[asyncssh.SSHServerConnection] | None = set()
+        # The socket is read here, not by asyncssh.listen(): only so can it be closed at once.
+        self._socket = bound
+        asyncio.get_running_loop().add_reader(bound, self._accept)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it has gone again
+            client, _ = self._socket.accept()
+            client.setblocking(False)
+            self._follow(self._serve(client))
+
+    async def _serve(self, client: socket.socket) -> None:
+        if self._connections is None:
+            client.close()
+            return
+        with contextlib.suppress(OSError, asyncssh.Error):  # it went away, or was not let in
+            connection = await asyncssh.run_server(
+                client,
+                server_factory=lambda: _Door(self),
+                server_host_keys=[self.disk.host_key],
+                process_factory=self._run,
+                sftp_factory=lambda channel: _Files(channel, self.disk),
+                allow_scp=True,
+                agent_forwarding=False,
+                gss_host=None,
+                encoding=None,
+                line_editor=False,
+            )
+            await connection.wait_closed()
+
+    async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
+        await self._follow(_run(process, self.instance, self.disk))
+
+    def come(self, connection: asyncssh.SSHServerConnection) -> None:
+        """Take note that somebody is there."""
+        if self._connections is None:
+            connection.abort()
+        else:
+            self._connections.add(connection)
+
+    def go(self, connection: asyncssh.SSHServerConnection) -> None:
+        """Take note that somebody has gone."""
+        if self._connections is not None:
+            self._connections.discard(connection)
+
+    def close(self) -> None:
+        """Hang up on everybody, and listen no more."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+        connections, self._connections = self._connections, None
+        for connection in connections or ():
+            connection.abort()
+
+
+class _Door(asyncssh.SSHServer):
+    """Decides who is let in: the node's account, with its password or a key."""
+
+    def __init__(self, server: _NodeServer) -> None:
+        self._server = server
+        self._is_ours = False
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+        self._server.come(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.go(self._connection)
+
+    def begin_auth(self, username: str) -> bool:
+        self._is_ours = username == self._server.instance.template.account
+        self._connection.set_authorized_keys(self._keys() if self._is_ours else None)
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        known = hmac.compare_digest(password.encode(), self._server.disk.password.encode())
+        return self._is_ours and known
+
+    def _keys(self) -> asyncssh.SSHAuthorizedKeys | None:
+        """Give the key pair's key, and those that somebody who was let in has put there."""
+        key_pair = self._server.instance.key_pair
+        lines = [key_pair.public_key] if key_pair else []
+        with contextlib.suppress(OSError):
+            file = self._server.disk.home / _AUTHORIZED_KEYS
+            lines += file.read_text(encoding="utf-8", errors="replace").splitlines()
+        try:
+            return asyncssh.import_authorized_keys("\n".join(lines))
+        except ValueError:  # there is no key among them
+            return None
+
+
+class _Files(asyncssh.SFTPServer):
+    """The files that SFTP and scp see: relative ones in the node's home, absolute ones as such."""
+
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], disk: _Disk) -> None:
+        super().__init__(channel)
+        self._home = os.fsencode(disk.home)
+
+    def map_path(self, path: bytes) -> bytes:
+        return os.path.join(self._home, path)
+
+    def exit(self) -> None:
+        # Without a status, OpenSSH's scp says that it failed.
+        if self.channel.get_subsystem() == "sftp" and not self.channel.is_closing():
+            self.channel.exit(0)
+
+
+async def _run(process: asyncssh.SSHServerProcess[bytes], instance: Instance, disk: _Disk) -> None:
+    """Run a command, or a shell."""
+    child, to_child = await _start(process, instance, disk)
+    feeding = asyncio.ensure_future(_feed(process, to_child))
+    ended = asyncio.ensure_future(_end(process, child))
+    hung_up = asyncio.ensure_future(process.wait_closed())
+    await asyncio.wait({ended, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+    if ended.done():
+        status = ended.result()
+        if status < 0:
+            process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+        else:
+            process.exit(status)
+    else:
+        ended.cancel()
+        if child.returncode is None:
+            # Nothing that nobody waits for any more stays behind on this machine.
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(child.pid, signal.SIGKILL)
+            await child.wait()
+    await hung_up
+    feeding.cancel()
+    await asyncio.wait({feeding})
+    to_child.close()
+
+
+async def _feed(process: asyncssh.SSHServerProcess[bytes], to_child: asyncio.StreamWriter) -> None:
+    """Give a command what the client sends."""
+    # Not with asyncssh's redirect(): what it writes to a pipe that is full may be lost at its end.
+    with contextlib.suppress(OSError, asyncssh.Error):  # it reads no more, or nobody is there
+        while True:
+            try:
+                data = await process.stdin.read(_CHUNK)
+            except asyncssh.TerminalSizeChanged as change:
+                _set_size(to_child, change.term_size)
+                continue
+            except (asyncssh.BreakReceived, asyncssh.SignalReceived):
+                continue  # those that matter are typed
+            if not data:
+                break
+            to_child.write(data)
+            await to_child.drain()
+        to_child.close()
+
+
+async def _end(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> int:
+    """Wait until a command has ended and all that it wrote is sent; give its status."""
+    status = await child.wait()
+    with contextlib.suppress(OSError, asyncssh.Error):  # nobody is there to read it
+        await process.stdout.drain()
+        await process.stderr.drain()
+    return status
+
+
+async def _start(
+    process: asyncssh.SSHServerProcess[bytes], instance: Instance, disk: _Disk
+) -> tuple[asyncio.subprocess.Process, asyncio.StreamWriter]:
+    account = instance.template.account
+    # As with any SSH server, nothing of its own environment: there may be secrets in it.
+    environment = {
+        "HOME": os.fspath(disk.home),
+        "USER": account,
+        "LOGNAME": account,
+        "SHELL": _SHELL,
+        "PATH": _PATH,
+        "LANG": "C.UTF-8",
+    }
+    arguments = [_SHELL] if process.command is None else [_SHELL, "-c", process.command]
+    start = partial(
+        asyncio.create_subprocess_exec, cwd=disk.home, env=environment, start_new_session=True
+    )
+    if process.term_type is None:
+        pipe = asyncio.subprocess.PIPE
+        (from_stdout, stdout), (from_stderr, stderr) = os.pipe(), os.pipe()
+        try:
+            child = await start(*arguments, stdin=pipe, stdout=stdout, stderr=stderr)
+        finally:
+            os.close(stdout)
+            os.close(stderr)
+        await process.redirect(None, from_stdout, from_stderr, send_eof=False)
+        return child, cast("asyncio.StreamWriter", child.stdin)
+    environment["TERM"] = process.term_type
+    ours, theirs = os.openpty()
+    to_child = await _writer(os.dup(ours))
+    _set_size(to_child, process.term_size)
+    arguments = [_SHELL, "-c", _ON_A_TERMINAL, _SHELL, os.ttyname(theirs), *arguments]
+    try:
+        child = await start(*arguments, stdin=theirs, stdout=theirs, stderr=theirs)
+    finally:
+        os.close(theirs)
+    await process.redirect(None, ours, send_eof=False)
+    return child, to_child
+
+
+async def _writer(descriptor: int) -> asyncio.StreamWriter:
+    loop = asyncio.get_running_loop()
+    file = os.fdopen(descriptor, "wb", buffering=0)
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, file)
+    return asyncio.StreamWriter(transport, protocol, None, loop)
+
+
+def _set_size(terminal: asyncio.StreamWriter, size: tuple[int, int, int, int]) -> None:
+    width, height, *pixels = size
+    packed = struct.pack("4H", height, width, *pixels)
+    fcntl.ioctl(terminal.get_extra_info("pipe"), termios.TIOCSWINSZ, packed)

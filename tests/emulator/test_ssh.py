@@ -1,0 +1,433 @@
+"""The SSH servers of the emulator's nodes: who is let in, when, and what runs there."""
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import paramiko
+import pytest
+from conftest import AT_ONCE
+
+from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.errors import MCSError
+
+IMAGE = "cirros-0.3.0-x86_64.qcow2"
+
+
+@pytest.fixture
+def cloud(node_network):
+    """An emulated cloud whose nodes can be reached, and in which nothing takes time."""
+    with Emulator(node_network=node_network, ssh=True, ssh_port=2222, **AT_ONCE) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def driver(cloud):
+    return cloud.driver()
+
+
+@pytest.fixture
+def node(driver):
+    return driver.create_node("web", "small", IMAGE)
+
+
+@pytest.fixture
+def connect(driver):
+    """Connects to a node, as its account with its password unless told otherwise."""
+    with contextlib.ExitStack() as connections:
+
+        def run(node, username="cirros", **kwargs):
+            if not kwargs:
+                kwargs["password"] = driver.ex_get_password_data(node).password
+            client = connections.enter_context(paramiko.SSHClient())
+            client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+            client.connect(
+                *(node.public_ips[0], 2222, username),
+                **{"allow_agent": False, "look_for_keys": False, "timeout": 10} | kwargs,
+            )
+            return client
+
+        yield run
+
+
+def run(client, command, stdin=b"", **kwargs):
+    """Run a command to its end: standard output, standard error and exit status."""
+    to, out, err = client.exec_command(command, timeout=10, **kwargs)
+    to.write(stdin)
+    to.channel.shutdown_write()
+    return out.read(), err.read(), out.channel.recv_exit_status()
+
+
+def is_up(node):
+    try:
+        socket.create_connection((node.public_ips[0], 2222), timeout=10).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def wait_until(what, seconds=10):
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def private_key(driver, name):
+    pair = driver.create_key_pair(name)
+    return pair, paramiko.RSAKey.from_private_key(io.StringIO(pair.private_key))
+
+
+# Who is let in
+
+
+def test_the_account_is_let_in_with_its_password_and_nobody_else(driver, node, connect):
+    assert run(connect(node), "echo $USER") == (b"cirros\n", b"", 0)
+    password = driver.ex_get_password_data(node).password
+    other = driver.create_node("other", "small", IMAGE)
+    for username, wrong in (
+        ("root", password),
+        ("cirros", driver.ex_get_password_data(other).password),
+        ("cirros", password[:-1]),
+        ("cirros", ""),
+        ("cirros", password + "中"),
+    ):
+        with pytest.raises(paramiko.AuthenticationException):
+            connect(node, username, password=wrong)
+    with pytest.raises(paramiko.AuthenticationException):
+        connect(node, pkey=paramiko.ECDSAKey.generate())
+
+
+def test_a_key_pair_lets_in_its_account_on_its_nodes(driver, node, connect):
+    pair, key = private_key(driver, "mine")
+    keyed = driver.create_node("keyed", "small", IMAGE, ex_keyname=pair)
+    assert run(connect(keyed, pkey=key), "echo $USER") == (b"cirros\n", b"", 0)
+    _, other_key = private_key(driver, "other")
+    for wrong, username, where in (
+        (other_key, "cirros", keyed),
+        (key, "root", keyed),
+        (key, "cirros", node),
+    ):
+        with pytest.raises(paramiko.AuthenticationException):
+            connect(where, username, pkey=wrong)
+    # Its password is there all the same.
+    password = driver.ex_get_password_data(keyed, pair.private_key).password
+    connect(keyed, password=password)
+
+
+def test_a_key_that_was_installed_lets_in(driver, node, connect):
+    pair, key = private_key(driver, "installed")
+    lines = f"no key at all\n\n{pair.public_key}\n"
+    run(connect(node), "mkdir .ssh; cat >.ssh/authorized_keys", lines.encode())
+    assert run(connect(node, pkey=key), "true") == (b"", b"", 0)
+    with pytest.raises(paramiko.AuthenticationException):
+        connect(node, "root", pkey=key)
+    run(connect(node), "cat >.ssh/authorized_keys", b"no key at all\n")
+    with pytest.raises(paramiko.AuthenticationException):
+        connect(node, pkey=key)
+
+
+def test_nothing_is_forwarded(node, connect):
+    transport = connect(node).get_transport()
+    with pytest.raises(paramiko.ChannelException):
+        transport.open_channel("direct-tcpip", (node.public_ips[0], 2222), ("127.0.0.1", 1))
+    with pytest.raises(paramiko.SSHException):
+        transport.request_port_forward("127.0.0.1", 0)
+
+
+# When
+
+
+def test_a_node_has_a_server_while_it_runs(driver, node, connect):
+    client = connect(node)
+    driver.stop_node(node)
+    assert not is_up(node)
+    wait_until(lambda: not client.get_transport().is_active())
+    driver.start_node(node)
+    assert is_up(node)
+    driver.destroy_node(node)
+    assert not is_up(node)
+
+
+def test_it_comes_up_and_goes_by_itself(node_network):
+    with Emulator(node_network=node_network, ssh=True, ssh_port=2222) as cloud:
+        cloud.clock.freeze()
+        node = cloud.driver().create_node("web", "small", IMAGE, ex_duration="1H")
+        node.public_ips = [cloud.cloud.instances()[0].public_ip]
+        assert not is_up(node)
+        cloud.clock.advance(timedelta(minutes=1))
+        wait_until(lambda: is_up(node))
+        cloud.clock.advance(timedelta(hours=1))
+        wait_until(lambda: not is_up(node))
+    assert not is_up(node)
+
+
+def test_what_is_on_a_node_stays_until_it_is_rebuilt(driver, node, connect):
+    client = connect(node)
+    run(client, "echo kept >file")
+    host_key = client.get_transport().get_remote_server_key()
+    driver.stop_node(node)
+    driver.start_node(node)
+    client = connect(node)
+    assert run(client, "cat file")[0] == b"kept\n"
+    assert client.get_transport().get_remote_server_key() == host_key
+    driver.ex_rebuild_node(node)
+    client = connect(node)
+    assert run(client, "ls -A")[0] == b""
+    assert client.get_transport().get_remote_server_key() != host_key
+
+
+def test_nothing_is_left_of_a_node_that_is_gone(driver, node, connect):
+    (home, _, _) = run(connect(node), "touch file; pwd")
+    folder = Path(home.decode().strip())
+    assert folder.is_dir()
+    driver.destroy_node(node)
+    driver.list_nodes()
+    assert not folder.exists()
+    assert folder.parent.is_dir()
+
+
+def test_what_runs_ends_with_the_node_and_with_the_emulator(cloud, driver, node, connect):
+    def sleep():
+        _, out, _ = connect(node).exec_command("echo $$; exec sleep 600", timeout=10)
+        return Path("/proc", out.readline().strip())
+
+    process = sleep()
+    assert process.exists()
+    driver.stop_node(node)
+    wait_until(lambda: not process.exists())
+    driver.start_node(node)
+    process = sleep()
+    assert process.exists()
+    cloud.stop()
+    assert not process.exists()
+
+
+def test_what_is_left_in_the_background_holds_nothing_up(cloud, node, connect):
+    client = connect(node)
+    _, out, _ = client.exec_command("sleep 600 & echo $!", timeout=10)
+    process = int(out.readline())
+    client.close()
+    cloud.stop()
+    os.kill(process, 9)
+
+
+# What runs there
+
+
+def test_a_command(node, connect):
+    client = connect(node)
+    assert run(client, "echo out; echo err >&2; exit 7") == (b"out\n", b"err\n", 7)
+    assert run(client, "cat", "中".encode()) == ("中".encode(), b"", 0)
+    out, _, _ = run(client, "head -c 3000000 /dev/zero")
+    assert out == bytes(3_000_000)
+    assert run(client, "cat | wc -c", bytes(3_000_000))[0].strip() == b"3000000"
+    # A signal is no exit status.
+    assert run(client, "kill -9 $$")[2] == -1
+
+
+def test_its_environment_is_not_the_emulators(cloud, node, connect, monkeypatch):
+    monkeypatch.setenv("MOS_SECRET", cloud.secret)
+    out, _, _ = run(connect(node), "env; pwd; ls -A")
+    *lines, folder = out.decode().splitlines()
+    environment = dict(line.split("=", 1) for line in lines)
+    assert environment["HOME"] == environment["PWD"] == folder
+    assert environment["USER"] == environment["LOGNAME"] == "cirros"
+    assert set(environment) <= {"HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "PWD"}
+    assert cloud.secret not in out.decode()
+
+
+def test_a_shell(node, connect):
+    channel = connect(node).get_transport().open_session()
+    channel.invoke_shell()
+    channel.sendall(b"echo shell$((1 + 1)); exit 4\n")
+    assert channel.recv_exit_status() == 4
+    assert channel.recv(1000) == b"shell2\n"
+
+
+def test_a_terminal(node, connect):
+    client = connect(node)
+    command = "tty; test -t 0 && test -t 1 && test -t 2; echo $?; stty size; echo $TERM; stty -echo"
+    channel = client.get_transport().open_session()
+    channel.get_pty("vt220", width=100, height=30)
+    channel.exec_command(
+        f"{command}; echo now; read go; stty size; stty echo; echo again; cat >/dev/tty; exit 3"
+    )
+    out = channel.makefile("r")
+    assert out.readline().startswith("/dev/pts/")
+    assert [out.readline().strip() for _ in range(3)] == ["0", "30 100", "vt220"]
+    assert out.readline().strip() == "now"
+    channel.resize_pty(width=120, height=40)
+    channel.sendall(b"go\n")
+    assert out.readline().strip() == "40 120"
+    assert out.readline().strip() == "again"
+    channel.sendall(b"typed\n\x04")
+    # Echoed by the terminal, and written by cat.
+    assert out.read().split() == [b"typed", b"typed"]
+    assert channel.recv_exit_status() == 3
+
+
+def test_files(node, connect, tmp_path):
+    sftp = connect(node).open_sftp()
+    home = sftp.normalize(".")
+    with sftp.open("relative", "w") as file:
+        file.write("in the home\n")
+    assert Path(home, "relative").read_text() == "in the home\n"
+    with sftp.open(str(tmp_path / "absolute"), "w") as file:
+        file.write("anywhere\n")
+    assert Path(tmp_path, "absolute").read_text() == "anywhere\n"
+    assert sftp.listdir() == ["relative"]
+
+
+@pytest.mark.parametrize("options", [(), ("-O",)], ids=["over SFTP", "as of old"])
+def test_openssh_copies_files(driver, connect, tmp_path, options):
+    pair = driver.create_key_pair("mine")
+    node = driver.create_node("keyed", "small", IMAGE, ex_keyname=pair)
+    key, source = tmp_path / "key", tmp_path / "source"
+    key.touch(mode=0o600)
+    key.write_text(pair.private_key)
+    source.write_text("copied\n")
+    scp = shutil.which("scp")
+    assert scp, "OpenSSH's client is needed: apt-get install openssh-client"
+    settings = {
+        "BatchMode": "yes",
+        "IdentityFile": key,
+        "StrictHostKeyChecking": "no",
+        "UserKnownHostsFile": tmp_path / "hosts",
+    }
+    copied = subprocess.run(
+        [
+            *(scp, *options, "-P", "2222"),
+            *(f"-o{name}={value}" for name, value in settings.items()),
+            *(source, f"cirros@{node.public_ips[0]}:there"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert copied.returncode == 0, copied.stderr
+    loaded = paramiko.RSAKey.from_private_key_file(str(key))
+    assert run(connect(node, pkey=loaded), "cat there")[0] == b"copied\n"
+
+
+# Addresses and settings
+
+
+def test_addresses_are_the_networks(cloud, driver, node_network):
+    first, second = (driver.create_node(name, "small", IMAGE) for name in ("one", "two"))
+    start = node_network.removesuffix("0/24")
+    assert first.public_ips == [f"{start}1"]
+    assert second.public_ips == [f"{start}2"]
+    assert all(ip.startswith("10.") for ip in first.private_ips + second.private_ips)
+
+
+def test_no_two_nodes_share_an_address(node_network):
+    small = node_network.replace("/24", "/29")
+    with Emulator(node_network=small, **AT_ONCE) as cloud:
+        driver = cloud.driver()
+        nodes = [driver.create_node(f"node-{n}", "small", IMAGE) for n in range(6)]
+        taken = {node.public_ips[0] for node in nodes}
+        assert len(taken) == 6
+        with pytest.raises(MCSError, match="no free address") as caught:
+            driver.create_node("one too many", "small", IMAGE)
+        assert caught.value.http_code == 409
+        assert len(cloud.ledger) == 6
+        driver.destroy_node(nodes[3])
+        again = driver.create_node("again", "small", IMAGE)
+        assert again.public_ips == nodes[3].public_ips
+        cloud.reset()
+        assert len({driver.create_node(f"n{n}", "small", IMAGE).id for n in range(6)}) == 6
+
+
+def test_kept_nodes_keep_their_addresses(node_network, tmp_path, caplog):
+    settings = {"state": tmp_path / "state", "ssh_port": 2222, **AT_ONCE}
+    with Emulator(**settings, node_network=node_network, ssh=True) as cloud:
+        node = cloud.driver().create_node("kept", "small", IMAGE)
+        assert is_up(node)
+    with Emulator(**settings, node_network=node_network, ssh=True) as cloud:
+        wait_until(lambda: is_up(node))
+        other = cloud.driver().create_node("other", "small", IMAGE)
+        assert other.public_ips != node.public_ips
+    # In another network they cannot be reached, and say so.
+    elsewhere = node_network.replace("0/24", "128/25")
+    with (
+        caplog.at_level(logging.WARNING, "libcloud_mcs"),
+        Emulator(**settings, node_network=elsewhere, ssh=True) as cloud,
+    ):
+        assert len(cloud.driver().list_nodes()) == 2
+        assert not is_up(node)
+    assert "kept has no SSH server: its address" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"node_network": "10.0.0.0/16"}, "node_network: a loopback network.*10.0.0.0/16"),
+        ({"node_network": "127.10.0.1/16"}, "node_network: a loopback network.*host bits"),
+        ({"node_network": "127.10.0.0/31"}, "node_network: a loopback network"),
+        ({"node_network": "nowhere"}, "node_network: a loopback network"),
+        ({"ssh": True}, "ssh: it needs node_network"),
+        ({"node_network": "127.10.0.0/16", "ssh": True, "ssh_port": 0}, "ssh_port: a port"),
+        ({"node_network": "127.10.0.0/16", "ssh": True, "ssh_port": "ssh"}, "ssh_port: a port"),
+    ],
+)
+def test_settings_that_make_no_sense(settings, words):
+    with pytest.raises(ValueError, match=words):
+        Emulator(**settings)
+
+
+def test_a_network_is_one_emulators(cloud, node_network):
+    second = Emulator(node_network=node_network, ssh=True, ssh_port=2222)
+    with pytest.raises(OSError, match=r"another emulator has it.*--node-network"):
+        second.start()
+    with pytest.raises(RuntimeError, match="not started"):
+        _ = second.port
+    # When the first is gone it can be had.
+    cloud.stop()
+    with second:
+        assert second.driver().list_nodes() == []
+
+
+def test_a_port_that_may_not_be_used(monkeypatch, node_network):
+    create_server = socket.create_server
+
+    def refuse(address, **kwargs):
+        if address[1] == 22:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return create_server(address, **kwargs)
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    emulator = Emulator(node_network=node_network, ssh=True)
+    with pytest.raises(OSError, match=r"port 22: Permission denied.*ssh_port=2222"):
+        emulator.start()
+
+
+def test_a_node_whose_port_somebody_has(cloud, driver, node_network, caplog):
+    taken = node_network.replace("0/24", "1")
+    with socket.create_server((taken, 2222)):
+        driver.create_node("first", "small", IMAGE)
+        second = driver.create_node("second", "small", IMAGE)
+        assert is_up(second)
+        first = driver.list_nodes(ex_names=["first"])[0]
+    # It is tried again when it comes up anew.
+    driver.stop_node(first)
+    driver.start_node(first)
+    assert is_up(first)
+    assert "first has no SSH server" in caplog.text
+    assert f"no SSH server can listen on {taken} port 2222" in caplog.text
+
+
+def test_without_the_package_asyncssh(monkeypatch, node_network):
+    monkeypatch.setitem(sys.modules, "asyncssh", None)
+    monkeypatch.delitem(sys.modules, "libcloud_mcs.emulator.ssh", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'libcloud-mcs\[emulator-ssh\]'"):
+        Emulator(node_network=node_network, ssh=True)
+    assert Emulator(node_network=node_network).accounts
