@@ -74,7 +74,7 @@ def test_the_cloud_knows_nothing_of_http():
 SALT = {
     "__init__": set(),
     "settings": {"driver"},
-    "machines": {"driver", "errors", "records", "salt.settings"},
+    "machines": {"driver", "errors", "paging", "records", "salt.settings"},
     "clouds/__init__": set(),
     "clouds/mcs": {"driver", "errors", "records", "salt", "salt.machines", "salt.settings"},
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -16,6 +15,7 @@ from libcloud.compute.types import NodeState
 
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.errors import MCSError, NotFoundError
+from libcloud_mcs.paging import side_by_side
 from libcloud_mcs.records import Contract
 from libcloud_mcs.salt.settings import Profile
 
@@ -94,11 +94,9 @@ def expiring(driver: MCSNodeDriver, within: timedelta) -> dict[str, dict[str, An
     :return: Their leases, by their names.
     """
     machines = list_machines(driver)
-    pool = ThreadPoolExecutor(driver.concurrency)
-    try:
-        leases = list(pool.map(lambda node: _lease(driver, node), machines.values()))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    leases = side_by_side(
+        lambda node: _lease(driver, node), list(machines.values()), driver.concurrency
+    )
     end = datetime.now(timezone.utc) + within
     return {
         name: {"id": node.id, **plain(lease)}
