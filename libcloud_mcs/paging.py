@@ -25,6 +25,8 @@ A = TypeVar("A")
 Fetch = Callable[[int], tuple[list[T], "int | None"]]
 
 _WALKS = 3
+#: No list is as long as this.
+_BEYOND = 10**9
 
 
 def collect(
@@ -74,7 +76,7 @@ def pages(
     known: set[int] = set()
     first: list[int] = []
     before: list[int] = []
-    offset, step, repeats, moved = 0, 0, 0, False
+    offset, step, moved, knows_offsets = 0, 0, False, False
     with _Ahead(fetch, concurrency) as ahead:
         while True:
             overlap = 1 if len(before) > 1 else 0
@@ -82,10 +84,12 @@ def pages(
             page = [hash(identity(row)) for row in found]
             step = max(step, len(page))
             first = first or page
-            repeats = repeats + 1 if offset and page == first else 0
-            if repeats == 2:
-                # Always the same page: the endpoint has only this one.
-                return
+            if offset and page == first and not knows_offsets:
+                # Rows have moved, or the endpoint has only this one page.
+                beyond, _ = fetch(_BEYOND)
+                if [hash(identity(row)) for row in beyond] == first:
+                    return
+                knows_offsets = True
             if offset and not moved and not (overlap and page[:1] == before[-1:]):
                 moved, known = True, set(given)
             # Behind a page of one row nobody can tell.

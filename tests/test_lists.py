@@ -5,7 +5,7 @@ import threading
 from urllib.parse import parse_qs
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from requests_mock import Mocker
 
@@ -271,6 +271,7 @@ def test_no_page_is_fetched_before_the_first_node_is_asked_for_nor_after_the_las
     concurrency=st.sampled_from([1, 3]),
     changes=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=6),
 )
+@example(count=6, cap=2, concurrency=3, changes=[(True, 0), (False, 11), (True, 0), (True, 0)])
 def test_iterating_loses_nothing_that_was_there_throughout(count, cap, concurrency, changes):
     with Mocker() as mocker:
         between = some_changes(changes)

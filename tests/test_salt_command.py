@@ -386,7 +386,7 @@ NODES = ipaddress.ip_network("127.77.0.0/16")
 
 
 @pytest.fixture
-def ssh_node(monkeypatch, folder, salt_master):
+def ssh_node(monkeypatch, folder, cloud, salt_master):
     """Gives an SSH server at the address of the next machine, and Salt's client the way to it."""
     pytest.importorskip("asyncssh")
     if not shutil.which("sftp"):
@@ -394,7 +394,7 @@ def ssh_node(monkeypatch, folder, salt_master):
     from ssh_node import SSHNode
 
     started = []
-    monkeypatch.setattr("libcloud_mcs.emulator.cloud._PUBLIC_NETWORK", NODES)
+    monkeypatch.setattr(cloud._addresses, "network", NODES)
 
     def start(**who):
         node = SSHNode(str(NODES[1]), **who)

@@ -189,11 +189,11 @@ class Addresses:
     """
     Gives each instance of an emulator its addresses: no two living ones share any.
 
-    :param network: Where the public ones are from.
+    :param network: Where the public ones are from; ``None``: where nobody can reach them.
     """
 
-    def __init__(self, network: ipaddress.IPv4Network = _PUBLIC_NETWORK) -> None:
-        self.network = network
+    def __init__(self, network: ipaddress.IPv4Network | None = None) -> None:
+        self.network = network or _PUBLIC_NETWORK
         #: The public addresses of living instances.
         self.taken: set[str] = set()
         #: The serial number of the last instance.

@@ -469,7 +469,7 @@ class Emulator:
             self._save(account, new=True)
 
     def _new_addresses(self) -> Addresses:
-        return Addresses(self._network) if self._network else Addresses()
+        return Addresses(self._network)
 
     def _ssh_servers(self, port: int) -> SSHServers:
         if self._network is None:

@@ -41,6 +41,8 @@ from salt.exceptions import SaltCloudSystemExit
 
 _MISSING = None
 try:
+    import lxml.etree  # noqa: F401 - the driver imports it only when it reads an answer
+
     from libcloud_mcs.errors import MCSError
     from libcloud_mcs.salt import machines, settings
 except ImportError as _error:
