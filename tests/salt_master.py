@@ -9,7 +9,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 
@@ -37,6 +37,19 @@ for function, args, kwargs in json.loads(sys.argv[2]):
             answers.append({type(error).__name__: str(error)})
 print(json.dumps(answers))
 """
+
+
+def in_a_hurry(folder):
+    """
+    Make Salt's sleeps short: it has one of a second and a half for each of some twenty commands.
+
+    :param folder: Where the means for it are put.
+    :return: What the environment of a command needs.
+    """
+    (folder / "sitecustomize.py").write_text(
+        "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(seconds / 100)\n"
+    )
+    return {"PYTHONPATH": str(folder)}
 
 
 class EventBus:
@@ -101,6 +114,8 @@ class SaltMaster:
         self.said = []
         self.log = folder / "log"
         self.environment = dict(os.environ, HOME=str(folder))
+        # As a master has it. Several that make it at once, with "-P", are too much for Salt.
+        (folder / "etc/salt/pki/master/minions").mkdir(parents=True)
         self.write("master", {"root_dir": str(folder), "sock_dir": str(folder)})
         self.write(
             "cloud",
@@ -132,7 +147,7 @@ class SaltMaster:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
 
     def run(self, *words):
-        """Run salt-cloud. ``data`` is what it printed, where that was JSON."""
+        """Run salt-cloud."""
         command = [BIN / "salt-cloud", "-c", self.folder, "--no-color", "-y", "--out", "json"]
         return self._run([*command, *words])
 
@@ -168,10 +183,20 @@ class SaltMaster:
             timeout=120,
         )
         self.said.append(done.stderr)
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+
+class Answer(NamedTuple):
+    """What came of a command."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def data(self):
+        """What it printed, which must be JSON."""
         try:
-            data = json.loads(done.stdout)
+            return json.loads(self.stdout)
         except ValueError:
-            data = None
-        return SimpleNamespace(
-            status=done.returncode, stdout=done.stdout, stderr=done.stderr, data=data
-        )
+            raise AssertionError(f"no JSON: {self}") from None

@@ -1,7 +1,6 @@
 """The Salt extension, through the real salt-cloud command."""
 
 import dataclasses
-import ipaddress
 import shutil
 import tempfile
 from datetime import datetime, timedelta
@@ -9,9 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from salt_master import SaltMaster, needs_salt
+from conftest import AT_ONCE
+from salt_master import SaltMaster, in_a_hurry, needs_salt
 
-from libcloud_mcs.emulator import error
+from libcloud_mcs.emulator import Emulator, error
 from libcloud_mcs.emulator.cloud import Cloud
 from libcloud_mcs.keys import generate_key_pair
 
@@ -186,7 +186,10 @@ def test_what_salt_keeps_of_machines(salt_master, cloud, folder):
     driver = cloud.driver()
     node = driver.ex_get_node(driver.create_node("web", "small", CIRROS).id)
     # In place of a command that would change what this machine knows of others.
-    program(folder, "ssh-keygen", f'echo "$@" >> {folder / "forgotten"}')
+    keygen = folder / "bin" / "ssh-keygen"
+    keygen.parent.mkdir()
+    keygen.write_text(f'#!/bin/sh\necho "$@" >> {folder / "forgotten"}\n')
+    keygen.chmod(0o755)
     salt_master.environment["PATH"] = f"{folder / 'bin'}:{salt_master.environment['PATH']}"
     cached = folder / "cache" / "active" / "mcs" / "emulated" / "web.p"
 
@@ -201,13 +204,6 @@ def test_what_salt_keeps_of_machines(salt_master, cloud, folder):
     assert not cached.exists()
     forgotten = [f"-R {address}" for address in (*node.public_ips, *node.private_ips)]
     assert (folder / "forgotten").read_text().splitlines() == forgotten
-
-
-def program(folder, name, line):
-    path = folder / "bin" / name
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{line}\n")
-    path.chmod(0o755)
 
 
 def test_a_map_makes_several_machines_at_once(salt_master, cloud):
@@ -382,99 +378,79 @@ def test_functions(salt_master, cloud, folder):
 
 # Salt on machines
 
-NODES = ipaddress.ip_network("127.77.0.0/16")
 
+class TestDeploy:
+    """Salt's ``deploy: True``, over SSH to the emulator's own nodes."""
 
-@pytest.fixture
-def ssh_node(monkeypatch, folder, cloud, salt_master):
-    """Gives an SSH server at the address of the next machine, and Salt's client the way to it."""
-    pytest.importorskip("asyncssh")
-    if not shutil.which("sftp"):
-        pytest.skip("Salt comes to machines with ssh and sftp")
-    from ssh_node import SSHNode
+    @pytest.fixture
+    def cloud(self, node_network, port_22):
+        # Salt tries a password at port 22, whatever "ssh_port" says.
+        pytest.importorskip("asyncssh")
+        if not shutil.which("sftp"):
+            pytest.skip("Salt comes to machines with ssh and sftp")
+        with Emulator(node_network=node_network, ssh=True, **AT_ONCE) as emulator:
+            yield emulator
 
-    started = []
-    monkeypatch.setattr(cloud._addresses, "network", NODES)
-
-    def start(**who):
-        node = SSHNode(str(NODES[1]), **who)
-        started.append(node)
-        # Salt tries the password at port 22, whatever "ssh_port" says.
-        for name in ("ssh", "sftp"):
-            program(folder, name, f'exec {shutil.which(name)} -oPort={node.port} "$@"')
-        salt_master.environment["PATH"] = f"{folder / 'bin'}:{salt_master.environment['PATH']}"
-        # Salt sleeps a second and a half for each of some twenty commands.
-        (folder / "sitecustomize.py").write_text(
-            "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(seconds / 100)\n"
-        )
-        salt_master.environment["PYTHONPATH"] = str(folder)
+    @pytest.fixture
+    def deployed(self, salt_master, folder):
+        """Writes a profile with which what Salt has for a minion is put into ``installed``."""
+        salt_master.environment |= in_a_hurry(folder)
         # Instead of Salt's own script, which gets Salt from the network.
         salt_master.write("cloud.deploy.d/hello.sh", '#!/bin/sh\ncp "$(dirname "$0")"/* "$1"\n')
         (folder / "installed").mkdir()
-        return {
-            "deploy": True,
-            "ssh_port": node.port,
-            "script": "hello",
-            "script_args": str(folder / "installed"),
-            "tmp_dir": str(folder / "deploy"),
-            "display_ssh_output": False,
-        }, node
 
-    yield start
-    for node in started:
-        node.close()
+        def write(**settings):
+            profile(
+                salt_master,
+                deploy=True,
+                script="hello",
+                script_args=str(folder / "installed"),
+                tmp_dir=str(folder / "deploy"),
+                display_ssh_output=False,
+                **settings,
+            )
 
+        return write
 
-def test_salt_comes_to_a_machine_with_its_password(salt_master, cloud, folder, ssh_node, passwords):
-    settings, node = ssh_node(account="root", password=lambda: passwords[0])
-    profile(salt_master, image=TURNKEY, **settings)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is True, answer.stderr
-    assert set(node.entered) == {"password"}
-    import yaml  # comes with Salt
+    @pytest.fixture
+    def with_key_pair(self, cloud, folder):
+        """Settings of machines that are made with a key pair."""
+        path = private_key(folder, cloud.driver().create_key_pair("mine").private_key)
+        return {"keyname": "mine", "private_key": path}
 
-    minion = yaml.safe_load((folder / "installed" / "minion").read_text())
-    assert (minion["id"], minion["master"]) == ("web", "salt.example.com")
-    accepted = next(folder.glob("**/pki/master/minions/web"))
-    assert accepted.read_text().strip() == (folder / "installed" / "minion.pub").read_text().strip()
-    assert tags(salt_master)[-1] == "salt/cloud/web/created"
-    deploying = dict(salt_master.events)["salt/cloud/web/deploying"]["kwargs"]
-    assert deploying["host"] == deploying["vm_"]["ssh_host"] == str(NODES[1])
-    assert not {"key", "password", "priv_key"} & set(deploying["vm_"])
-    salt_master.run("-d", "web")
-    assert not accepted.exists()
+    def test_with_the_password(self, salt_master, cloud, folder, deployed):
+        deployed(image=TURNKEY)
+        answer = salt_master.run("-p", "small", "web")
+        assert answer.data["web"]["deployed"] is True, answer.stderr
+        import yaml  # comes with Salt
 
+        minion = yaml.safe_load((folder / "installed" / "minion").read_text())
+        assert (minion["id"], minion["master"]) == ("web", "salt.example.com")
+        accepted = next(folder.glob("**/pki/master/minions/web"))
+        installed = (folder / "installed" / "minion.pub").read_text()
+        assert accepted.read_text().strip() == installed.strip()
+        assert tags(salt_master)[-1] == "salt/cloud/web/created"
+        deploying = dict(salt_master.events)["salt/cloud/web/deploying"]["kwargs"]
+        (node,) = cloud.driver().list_nodes()
+        assert [deploying["host"]] == [deploying["vm_"]["ssh_host"]] == node.public_ips
+        assert not {"key", "password", "priv_key"} & set(deploying["vm_"])
+        salt_master.run("-d", "web")
+        assert not accepted.exists()
 
-def test_salt_comes_to_a_machine_with_its_private_key(salt_master, cloud, folder, ssh_node):
-    public, private = generate_key_pair("mine")
-    cloud.driver().import_key_pair_from_string("mine", public)
-    settings, node = ssh_node(account="root", public_key=public)
-    path = private_key(folder, private)
-    profile(salt_master, image=TURNKEY, keyname="mine", private_key=path, **settings)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is True, answer.stderr
-    assert set(node.entered) == {"key"}
-    assert (folder / "installed" / "minion").exists()
+    def test_with_a_private_key(self, salt_master, folder, deployed, with_key_pair):
+        # An account that is not root, and need not become root for this script.
+        deployed(image=CIRROS, sudo=False, **with_key_pair)
+        answer = salt_master.run("-p", "small", "web")
+        assert answer.data["web"]["deployed"] is True, answer.stderr
+        assert (folder / "installed" / "minion").exists()
 
-
-def test_a_machine_that_lets_nobody_in(salt_master, cloud, folder, ssh_node):
-    public, private = generate_key_pair("mine")
-    cloud.driver().import_key_pair_from_string("mine", public)
-    settings, node = ssh_node(account="root", public_key=generate_key_pair("another")[0])
-    profile(
-        salt_master,
-        image=TURNKEY,
-        keyname="mine",
-        private_key=private_key(folder, private),
-        wait_for_passwd_maxtries=1,
-        on_failure="destroy",
-        **settings,
-    )
-    answer = salt_master.run("-p", "small", "web")
-    assert set(node.entered) == {"wrong key"}
-    assert ") was made, and is destroyed now. What failed: " in answer.stderr
-    assert "Failed to start Salt on host web" in answer.stderr
-    assert cloud.driver().list_nodes() == []
+    def test_a_machine_that_does_not_let_in(self, salt_master, cloud, deployed, with_key_pair):
+        nobody = {"ssh_username": "nobody", "wait_for_passwd_maxtries": 1}
+        deployed(image=TURNKEY, on_failure="destroy", **nobody, **with_key_pair)
+        answer = salt_master.run("-p", "small", "web")
+        assert ") was made, and is destroyed now. What failed: " in answer.stderr
+        assert "Failed to start Salt on host web" in answer.stderr
+        assert (len(cloud.ledger), cloud.driver().list_nodes()) == (1, [])
 
 
 # What is wrong is said

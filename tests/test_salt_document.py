@@ -7,9 +7,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from salt_master import BIN, EventBus, needs_salt
+from salt_master import BIN, EventBus, in_a_hurry, needs_salt
 
 PAGE = Path(__file__).parent.parent / "docs" / "salt.md"
 
@@ -24,21 +25,28 @@ def folder():
 
 @pytest.fixture
 def emulator():
-    """Runs the page's command, at a free port and without waiting; gives what it says to be at."""
+    """Runs the page's command, at a port of its own and without waiting; gives its endpoint."""
 
     def run(line):
         words = shlex.split(line)
         assert words[:3] == ["python", "-m", "libcloud_mcs.emulator"]
-        command = [sys.executable, *words[1:], "--port", "0", "--boot-seconds", "0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        return process.stdout.readline().split()[-1]
+        assert "8883" in words
+        port = stop() if running else "0"
+        command = [sys.executable, *words[1:], "--port", port, "--boot-seconds", "0"]
+        running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        urls.append(running[0].stdout.readline().split()[-1])
+        return urls[-1]
 
-    started = []
-    yield run
-    for process in started:
+    def stop():
+        process = running.pop()
         process.terminate()
         process.communicate()
+        return str(urlsplit(urls[-1]).port)
+
+    running, urls = [], []
+    yield run
+    if running:
+        stop()
 
 
 @pytest.fixture
@@ -48,12 +56,14 @@ def shell(folder):
     sockets = folder / "var" / "run" / "salt" / "master"
     sockets.mkdir(parents=True)
     bus = EventBus(sockets)
+    path = f"{BIN}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "HOME": str(folder), **in_a_hurry(folder)}
 
     def run(line):
         done = subprocess.run(
             ["sh", "-c", line],
             cwd=folder,
-            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder)},
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -67,13 +77,17 @@ def shell(folder):
     bus.close()
 
 
-def test_the_page_leads_to_a_working_result(folder, emulator, shell):
-    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+def test_the_page_leads_to_a_working_result(folder, emulator, shell, node_network, port_22):
+    pytest.importorskip("asyncssh")
+    # A network that nobody else uses, in place of the page's.
+    network, page = node_network.removesuffix(".0/24"), PAGE.read_text()
+    page = page.replace("127.77.0.0/16", node_network).replace("127.77.0.", f"{network}.")
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     seen, url, printed = [], None, ""
     for language, text in blocks:
-        if language == "yaml":
-            name = re.match(r"# (salt/\S+)\n", text)[1]
-            path = folder / name
+        if file := re.match(r"# (salt/\S+)\n", text):
+            assert language in ("yaml", "sh")
+            path = folder / file[1]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace("http://127.0.0.1:8883/mcs/v1", str(url)))
             assert ":8883" not in path.read_text()
