@@ -1,5 +1,5 @@
 """
-One request to the API: where to, signed, sent, read, and made again where that is safe.
+One request to the API: signed, sent, and made again where that is safe.
 
 What may be made again is decided by the kind of the action, never by the HTTP method: see
 :meth:`MCSConnection.call`. libcloud's own retry, whatever its variable and its switch say, has no
@@ -9,141 +9,38 @@ one that was carried out.
 
 from __future__ import annotations
 
-import email.utils
 import logging
 import os
 import random
-import re
 import time
-from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
 import libcloud.security
 import requests
 from libcloud.common.base import ConnectionUserAndKey
-from requests import exceptions as failures
 
-from libcloud_mcs.actions import ACTIONS, Action, Kind
-from libcloud_mcs.errors import (
-    InsufficientBalanceError,
-    InvalidCredentialsError,
-    MalformedAnswerError,
-    MCSError,
-    NotFoundError,
-    OutcomeUnknownError,
-    RateLimitError,
-)
-from libcloud_mcs.response import Refusal, excerpt, parse_answer
-from libcloud_mcs.signature import (
-    SIGNATURE_METHODS,
-    canonical_host,
-    canonical_query,
-    sign,
-    string_to_sign,
-)
-from libcloud_mcs.transport import (
-    FAILURES,
-    Session,
-    certificate_refused,
-    never_sent,
-    read_body,
-    reason,
-)
+from libcloud_mcs import outcomes
+from libcloud_mcs.actions import ACTIONS, Action
+from libcloud_mcs.endpoint import DEFAULT_URL, Endpoint
+from libcloud_mcs.errors import MCSError, RateLimitError
+from libcloud_mcs.signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
+from libcloud_mcs.transport import FAILURES, Session, read_body
 from libcloud_mcs.turns import Turns
 
-__all__ = ["DEFAULT_URL", "Endpoint", "MCSConnection"]
-
-#: The service's public entry point.
-DEFAULT_URL = "https://mosapi.meituan.com/mcs/v1"
+__all__ = ["MCSConnection"]
 
 _MAX_WAIT = 30.0
-#: A clock that is off by more seconds than this is worth a word when credentials are refused.
-_CLOCK_IS_OFF = 60
 
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
-class Endpoint(NamedTuple):
-    """
-    Where an API is: the parts of its URL.
 
-    :ivar host: In lower case, an IPv6 address without its brackets.
-    :ivar path: As it is signed and sent; ``/`` for an empty one.
-    """
-
-    secure: bool
-    host: str
-    port: int
-    path: str
-
-    @property
-    def url(self) -> str:
-        """The URL, with the port left out where it is the scheme's own."""
-        scheme = "https" if self.secure else "http"
-        return (
-            f"{scheme}://{canonical_host(scheme=scheme, host=self.host, port=self.port)}{self.path}"
-        )
-
-    @classmethod
-    def from_url(cls, url: str, argument: str = "url") -> Endpoint:
-        """
-        Take a URL apart.
-
-        :param url: ``http`` or ``https``, without credentials, query and fragment.
-        :param argument: What the caller named it.
-        :raises ValueError: It is anything else. The message never quotes the URL.
-        """
-        if not isinstance(url, str):
-            raise TypeError(f"{argument}: text was expected, not {type(url).__name__}")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise ValueError(f"{argument}: it cannot be read as a URL") from None
-        if parts.scheme not in ("http", "https"):
-            raise ValueError(f"{argument}: 'http://…' or 'https://…' was expected")
-        if "@" in parts.netloc:
-            raise ValueError(
-                f"{argument}: it must not carry credentials; the driver takes key and secret"
-            )
-        if "?" in url or "#" in url:
-            raise ValueError(f"{argument}: it must not have a query or a fragment")
-        return cls.from_parts(
-            parts.scheme == "https", parts.hostname or "", port, parts.path, argument
-        )
-
-    @classmethod
-    def from_parts(
-        cls, secure: bool, host: str, port: int | None, path: str, argument: str = ""
-    ) -> Endpoint:
-        """
-        Put the parts together.
-
-        :param port: ``None`` for the scheme's own.
-        :param argument: The URL they are from; ``""`` when the caller gave the parts.
-        :raises ValueError: One of them cannot be part of a URL.
-        """
-        name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        if not name or any(char in "/?#@[]\\%" or char.isspace() for char in name):
-            raise ValueError(f"{argument or 'host'}: a host name or an IP address was expected")
-        if port is None:
-            port = 443 if secure else 80
-        if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
-            raise ValueError(f"{argument or 'port'}: a port from 1 to 65535 was expected")
-        if path and (
-            not path.startswith("/")
-            or path.startswith("//")  # requests sends such a path with a single slash
-            or any(char in "?#" or char.isspace() for char in path)
-        ):
-            raise ValueError(f"{argument or 'path'}: a path such as '/mcs/v1' was expected")
-        endpoint = cls(secure, name.lower(), port, path or "/")
-        try:
-            requests.Request("GET", endpoint.url).prepare()
-        except (failures.RequestException, ValueError):
-            raise ValueError(f"{argument or 'host'}: it cannot be read as a URL") from None
-        return endpoint
+def _as_it_is(answer: Any) -> Any:
+    return answer
 
 
 class MCSConnection(ConnectionUserAndKey):
@@ -246,7 +143,12 @@ class MCSConnection(ConnectionUserAndKey):
         """
         self.proxy_url = proxy_url
 
-    def call(self, action: str, params: Mapping[str, str] | None = None) -> Any:
+    def call(
+        self,
+        action: str,
+        params: Mapping[str, str] | None = None,
+        read: Callable[[Any], T] = _as_it_is,
+    ) -> T:
         """
         Carry an action out.
 
@@ -257,7 +159,9 @@ class MCSConnection(ConnectionUserAndKey):
 
         :param action: The name of the action.
         :param params: Its own parameters; those that every request has are added.
-        :return: What :func:`libcloud_mcs.response.parse_answer` makes of the answer.
+        :param read: Makes of the answer what the caller wants; it gets what
+            :func:`~libcloud_mcs.response.parse_answer` makes of it.
+        :return: What ``read`` gives.
         :raises ValueError: A parameter cannot be written in UTF-8.
         :raises MCSError: The action was not carried out.
         :raises OutcomeUnknownError: It may have been carried out.
@@ -278,7 +182,7 @@ class MCSConnection(ConnectionUserAndKey):
             tries += 1
             try:
                 with self._turns.turn(end):
-                    return self._try(entry, asked, end)
+                    return self._try(entry, asked, read, end)
             except MCSError as error:
                 error.action, error.driver = action, self.driver
                 again, wait = error.retryable and tries < self.max_tries, 0.0
@@ -302,7 +206,9 @@ class MCSConnection(ConnectionUserAndKey):
         longest = min(_MAX_WAIT, self.retry_delay * self.backoff ** (tries - 1))
         return random.uniform(0, longest)
 
-    def _try(self, action: Action, params: dict[str, str], end: float) -> Any:
+    def _try(
+        self, action: Action, params: dict[str, str], read: Callable[[Any], T], end: float
+    ) -> T:
         session = self._session
         request = self._signed(action, params)
         settings = session.merge_environment_settings(
@@ -320,9 +226,9 @@ class MCSConnection(ConnectionUserAndKey):
             ) as response:
                 body = read_body(response, began + timeout)
         except FAILURES as error:
-            failure = self._unsent_or_lost(action, params, error)
+            failure = outcomes.failed(action, params, self.endpoint.url, error)
         else:
-            return self._answer(action, params, response, body)
+            return outcomes.understood(action, params, response, body, read)
         # Not while the cause is at hand: its text has the URL, and with GET that has the signature.
         raise failure
 
@@ -371,153 +277,6 @@ class MCSConnection(ConnectionUserAndKey):
         if isinstance(path, (list, tuple)):
             path = path[0]
         return os.fspath(path) if path else True
-
-    def _answer(
-        self, action: Action, params: dict[str, str], response: requests.Response, body: bytes
-    ) -> Any:
-        status = response.status_code
-        _log.debug("%s: HTTP %d, %d bytes", action.name, status, len(body))
-        error: MCSError
-        if 300 <= status < 400:
-            # Without a query or credentials, which may be secret; it may be no URL at all.
-            where = re.split("[?#]", response.headers.get("Location", ""))[0][:200]
-            where = re.sub("//[^/]*@", "//", where)
-            error = MCSError(f"redirect to {where!r} refused: nothing was sent there")
-        else:
-            try:
-                answer = parse_answer(action, body)
-            except Refusal as refusal:
-                error = self._refused(action, params, refusal, response)
-                error.code = refusal.code
-            except MalformedAnswerError as malformed:
-                error = self._unreadable(action, params, response, body, malformed)
-            else:
-                if status < 400:
-                    return answer
-                contradiction = MalformedAnswerError("an answer of success with an error's status")
-                error = self._unreadable(action, params, response, body, contradiction)
-        error.http_code = status
-        raise error
-
-    def _refused(
-        self,
-        action: Action,
-        params: dict[str, str],
-        refusal: Refusal,
-        response: requests.Response,
-    ) -> MCSError:
-        status = response.status_code
-        if status < 400:
-            # An error document is one whatever its status.
-            status = refusal.code or 400
-        message = refusal.message or "refused without a message"
-        if status == 429:
-            return _rate_limit(action, message, response)
-        if status >= 500:
-            return self._broken(action, params, status, message)
-        if status in (401, 403):
-            message += self._clock_words(response)
-        classes: dict[int, type[MCSError]] = {
-            401: InvalidCredentialsError,
-            403: InvalidCredentialsError,
-            404: NotFoundError,
-            406: InsufficientBalanceError,
-        }
-        return classes.get(status, MCSError)(message)
-
-    def _clock_words(self, response: requests.Response) -> str:
-        there = _http_date(response.headers.get("Date", ""))
-        if there is None:
-            return ""
-        seconds = (self._now() - there).total_seconds()
-        if abs(seconds) < _CLOCK_IS_OFF:
-            return ""
-        off = timedelta(seconds=round(abs(seconds)))
-        where = "ahead of" if seconds > 0 else "behind"
-        return f"; this machine's clock is {off} {where} the endpoint's"
-
-    def _unreadable(
-        self,
-        action: Action,
-        params: dict[str, str],
-        response: requests.Response,
-        body: bytes,
-        error: MalformedAnswerError,
-    ) -> MCSError:
-        status = response.status_code
-        if status < 300:
-            if action.kind is Kind.READ:
-                return error
-            return self.unknown(action, params, error.message)
-        message = f"no answer of the API: {excerpt(body, action)}"
-        if status == 429:
-            return _rate_limit(action, message, response)
-        if status >= 500:
-            return self._broken(action, params, status, message)
-        return MCSError(message)
-
-    def _broken(
-        self, action: Action, params: dict[str, str], status: int, message: str
-    ) -> MCSError:
-        again = (Kind.READ, Kind.CHANGE) if status == 503 else (Kind.READ,)
-        if action.kind in again:
-            return MCSError(message, retryable=True)
-        return self.unknown(action, params, f"the endpoint failed: {message}")
-
-    def _unsent_or_lost(self, action: Action, params: dict[str, str], error: Exception) -> MCSError:
-        why = reason(error)
-        if isinstance(error, (failures.InvalidURL, failures.InvalidSchema)):
-            # An unusable proxy URL, for example: requests sent nothing.
-            return MCSError(f"nothing was sent: {why}")
-        if certificate_refused(error):
-            return MCSError(f"the endpoint's certificate was refused: {why}")
-        if never_sent(error):
-            return MCSError(f"no connection to {self.endpoint.url}: {why}", retryable=True)
-        if action.kind is Kind.READ:
-            return MCSError(f"the connection was lost: {why}", retryable=True)
-        return self.unknown(action, params, f"the connection was lost: {why}")
-
-    def unknown(
-        self, action: Action, params: Mapping[str, str], message: str
-    ) -> OutcomeUnknownError:
-        """
-        Make the error of a change or a bill that may have been carried out.
-
-        :param params: What was asked.
-        :param message: Why nobody knows.
-        """
-        find_out = action.find_out.format_map(params)
-        return OutcomeUnknownError(
-            f"it may have been carried out, or not; {find_out} tells: {message}",
-            asked=dict(params),
-            find_out=find_out,
-        )
-
-
-def _rate_limit(action: Action, message: str, response: requests.Response) -> RateLimitError:
-    error = RateLimitError(message, retryable=action.kind is not Kind.BILLED)
-    error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
-    return error
-
-
-def _retry_after(value: str) -> float:
-    # Seconds, or a date; anything else says nothing.
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    moment = _http_date(value)
-    if moment is None:
-        return 0.0
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
-
-
-def _http_date(value: str) -> datetime | None:
-    """Read the date of a header, ``None`` where it is none."""
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (TypeError, ValueError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _one_of(value: str, allowed: tuple[str, ...], argument: str) -> str:

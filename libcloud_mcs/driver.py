@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -24,11 +23,11 @@ from libcloud.compute.base import (
 from libcloud.compute.types import NodeState, Provider
 
 from libcloud_mcs import __version__, convert, keys
-from libcloud_mcs.actions import ACTIONS, Kind
-from libcloud_mcs.connection import DEFAULT_URL, Endpoint, MCSConnection
+from libcloud_mcs.actions import ACTIONS
+from libcloud_mcs.connection import MCSConnection
+from libcloud_mcs.endpoint import Endpoint
 from libcloud_mcs.errors import (
     KeyPairNotFoundError,
-    MalformedAnswerError,
     MCSError,
     NotFoundError,
     OutcomeUnknownError,
@@ -36,6 +35,7 @@ from libcloud_mcs.errors import (
     PrivateKeyRequiredError,
 )
 from libcloud_mcs.paging import Fetch, collect, pages, side_by_side
+from libcloud_mcs.waiting import until_running
 
 if TYPE_CHECKING:
     from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordData
@@ -50,8 +50,6 @@ Filters = Mapping[str, "str | Sequence[str]"]
 
 #: So many IDs or names go into one request.
 _NAMES_PER_REQUEST = 100
-#: So many looks in a row a node that is waited for may be missing: it may only just be made.
-_LOOKS_UNTIL_GONE = 3
 
 
 class MCSNodeDriver(NodeDriver):
@@ -132,7 +130,7 @@ class MCSNodeDriver(NodeDriver):
             convert.text(region, "region")
         self.page_size = _at_least_one(page_size, "page_size")
         self.concurrency = _at_least_one(concurrency, "concurrency")
-        endpoint = _endpoint(url, secure, host, port, path)
+        endpoint = Endpoint.choose(url, secure, host, port, path)
         self._connection_arguments = {
             "url": endpoint.url,
             "region": region,
@@ -190,7 +188,7 @@ class MCSNodeDriver(NodeDriver):
             ``status``.
         """
         self._check_location(location)
-        return self._call(
+        return self.connection.call(
             "DescribeTemplates",
             {},
             lambda answer: [convert.to_image(row, self) for row in answer["Template"]],
@@ -242,7 +240,7 @@ class MCSNodeDriver(NodeDriver):
 
     def ex_get_balance(self) -> Balance:
         """Get the account's money (``GetBalance``)."""
-        return self._call("GetBalance", {}, convert.to_balance)
+        return self.connection.call("GetBalance", {}, convert.to_balance)
 
     # Key pairs
 
@@ -335,11 +333,11 @@ class MCSNodeDriver(NodeDriver):
         :param key_pair: The key pair, its name or its ID.
         """
         name = convert.reference(key_pair, KeyPair, "key_pair")
-        return self._call("DeleteKeyPair", {"KeyName": name}, convert.to_true)
+        return self.connection.call("DeleteKeyPair", {"KeyName": name}, convert.to_true)
 
     def _import_key_pair(self, name: str, public_key: str) -> KeyPair:
         public_key = public_key.strip()
-        pair = self._call(
+        pair = self.connection.call(
             "ImportKeyPair",
             {"KeyName": name, "PublicKeyMaterial": public_key},
             lambda answer: convert.to_key_pair(answer, self),
@@ -448,7 +446,7 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         :return: Its state; ``UNKNOWN`` for a word that is in no table.
         """
-        return self._call(
+        return self.connection.call(
             "DescribeInstanceStatus",
             {"InstanceId": convert.reference(node, Node, "node")},
             lambda answer: convert.to_state(answer.get("status")),
@@ -504,7 +502,7 @@ class MCSNodeDriver(NodeDriver):
             params["KeyName"] = self._key_name(ex_keyname)
         before = self._look_before(lambda: self._ids_of(name))
         try:
-            return self._call(
+            return self.connection.call(
                 "CreateInstance", params, lambda answer: convert.to_nodes([answer], self, {})[0]
             )
         except OutcomeUnknownError as error:
@@ -631,7 +629,7 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         """
         params = {"InstanceId": convert.reference(node, Node, "node")}
-        return self._call("GetInstanceContractInfo", params, convert.to_contract)
+        return self.connection.call("GetInstanceContractInfo", params, convert.to_contract)
 
     def ex_get_metadata(self, node: Node | str) -> dict[str, str]:
         """
@@ -640,7 +638,7 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         """
         params = {"InstanceId": convert.reference(node, Node, "node")}
-        return self._call("GetInstanceMetadata", params, convert.to_metadata)
+        return self.connection.call("GetInstanceMetadata", params, convert.to_metadata)
 
     def ex_set_metadata(self, node: Node | str, metadata: Mapping[str, str]) -> bool:
         """
@@ -692,7 +690,7 @@ class MCSNodeDriver(NodeDriver):
 
         :param node: The node, its ID or its name.
         """
-        return self._call(
+        return self.connection.call(
             "DescribeInstanceNetworkInterfaces",
             {"InstanceId": convert.reference(node, Node, "node")},
             lambda answer: [
@@ -715,7 +713,7 @@ class MCSNodeDriver(NodeDriver):
         return [volume for volumes in found for volume in volumes]
 
     def _volumes(self, node_id: str) -> list[StorageVolume]:
-        return self._call(
+        return self.connection.call(
             "DescribeInstanceVolumes",
             {"InstanceId": node_id},
             lambda answer: [convert.to_volume(row, self) for row in answer["InstanceVolume"]],
@@ -755,39 +753,23 @@ class MCSNodeDriver(NodeDriver):
             raise ValueError("ssh_interface: 'public_ips' or 'private_ips' was expected")
         names = {convert.reference(node, Node, "nodes"): node.name for node in nodes}
         wanted = ex_list_nodes_kwargs or {"ex_node_ids": list(names)}
-        end = time.monotonic() + timeout
-        missing = dict.fromkeys(names, 0)
-        interval = wait_period / 8
-        while True:
-            found = {node.id: node for node in self.list_nodes(**wanted)}
-            up = []
-            for node_id, name in names.items():
-                missing[node_id] = 0 if node_id in found else missing[node_id] + 1
-                if missing[node_id] == _LOOKS_UNTIL_GONE and not ex_list_nodes_kwargs:
-                    raise MCSError(f"{name!r} is gone", driver=self)
-                if node_id in found:
-                    self._check_can_come_up(found[node_id])
-                    if addresses := _reachable(found[node_id], ssh_interface, force_ipv4):
-                        up.append((found[node_id], addresses))
-            if len(up) == len(names):
-                return up
-            left = end - time.monotonic()
-            if left <= 0:
-                states = [
-                    f"{name!r} is {found[each].extra.get('status') if each in found else 'gone'}"
-                    for each, name in names.items()
-                ]
-                raise MCSError(
-                    f"Timed out after {timeout} seconds: {', '.join(states)}", driver=self
-                )
-            time.sleep(min(interval, left))
-            interval = min(interval * 1.5, wait_period)
 
-    def _check_can_come_up(self, node: Node) -> None:
-        status = node.extra.get("status")
-        lost = (NodeState.ERROR, NodeState.TERMINATED)
-        if node.state in lost or status == "start_fail":
-            raise MCSError(f"{node.name!r} cannot come up any more: it is {status}", driver=self)
+        def addresses_of(node: Node) -> list[str]:
+            addresses: list[str] = getattr(node, ssh_interface)
+            return [each for each in addresses if not force_ipv4 or ":" not in each]
+
+        try:
+            return until_running(
+                lambda: self.list_nodes(**wanted),
+                names,
+                addresses_of,
+                wait_period,
+                timeout,
+                may_miss=bool(ex_list_nodes_kwargs),
+            )
+        except MCSError as error:
+            error.driver = self
+            raise
 
     def _connect_and_run_deployment_script(
         self,
@@ -827,20 +809,6 @@ class MCSNodeDriver(NodeDriver):
 
     # What the verbs stand on
 
-    def _call(self, action: str, params: Mapping[str, str], read: Callable[[Any], T]) -> T:
-        """Carry an action out and read its answer."""
-        answer = self.connection.call(action, params)
-        try:
-            with self._reading(action):
-                return read(answer)
-        except MalformedAnswerError as error:
-            entry = ACTIONS[action]
-            if entry.kind is Kind.READ:
-                raise
-            unknown = self.connection.unknown(entry, params, error.message)
-            unknown.action, unknown.http_code, unknown.driver = action, 200, self
-            raise unknown from error
-
     def _look_before(self, see: Callable[[], T]) -> T | None:
         """
         Look how things are before something is asked for that costs money.
@@ -871,21 +839,12 @@ class MCSNodeDriver(NodeDriver):
         error.message += " (looked for, not seen; it may be under way)"
         raise error from None
 
-    @contextmanager
-    def _reading(self, action: str) -> Iterator[None]:
-        """Tell an answer that cannot be read which action it belongs to."""
-        try:
-            yield
-        except MalformedAnswerError as error:
-            error.action, error.driver, error.http_code = action, self, 200
-            raise
-
     def _change(
         self, action: str, node: Node | str, params: Mapping[str, str] | None = None
     ) -> bool:
         """Carry an action out that changes one node and answers ``return``."""
         name = convert.reference(node, Node, "node")
-        return self._call(action, {"InstanceId": name, **(params or {})}, convert.to_true)
+        return self.connection.call(action, {"InstanceId": name, **(params or {})}, convert.to_true)
 
     def _list(
         self,
@@ -915,7 +874,7 @@ class MCSNodeDriver(NodeDriver):
         def fetch(offset: int) -> tuple[list[T], int | None]:
             page = {**limit, "Offset": str(offset)}
             try:
-                return self._call(action, wanted | page, rows_and_total)
+                return self.connection.call(action, wanted | page, rows_and_total)
             except MCSError as error:
                 if wanted or not limit or not _refused(error):
                     raise
@@ -931,7 +890,9 @@ class MCSNodeDriver(NodeDriver):
     def _password_answer(self, node_id: str) -> Row:
         not_ready = "the node has no password yet; wait until it is running"
         try:
-            answer = self._call("GetPasswordData", {"InstanceId": node_id}, convert.to_metadata)
+            answer = self.connection.call(
+                "GetPasswordData", {"InstanceId": node_id}, convert.to_metadata
+            )
         except MCSError as error:
             # Which 4xx it is, the specification does not say. The node's state does.
             if not _refused(error) or self.ex_get_node_state(node_id) is not NodeState.PENDING:
@@ -990,34 +951,9 @@ class MCSNodeDriver(NodeDriver):
         return self._import_key_pair(f"libcloud-{fingerprint.replace(':', '')}", public_key)
 
 
-def _endpoint(
-    url: str | None, secure: bool | None, host: str | None, port: int | None, path: str | None
-) -> Endpoint:
-    if url is not None:
-        return Endpoint.from_url(url)
-    default = Endpoint.from_url(DEFAULT_URL)
-    if secure is None and host is None and port is None and path is None:
-        variable = os.environ.get("MOS_URL")
-        return Endpoint.from_url(variable, "MOS_URL") if variable else default
-    return Endpoint.from_parts(
-        default.secure if secure is None else bool(secure),
-        default.host if host is None else host,
-        port,
-        default.path if path is None else path,
-    )
-
-
 def _names_of(size: NodeSize | str) -> set[str]:
     """Give what may name a size; an answer may have only one of its ID and its name."""
     return {size.id, size.name} if isinstance(size, NodeSize) else {size}
-
-
-def _reachable(node: Node, ssh_interface: str, force_ipv4: bool) -> list[str]:
-    """Give the addresses of a node that runs; none when it does not."""
-    if node.state is not NodeState.RUNNING:
-        return []
-    addresses: list[str] = getattr(node, ssh_interface)
-    return [each for each in addresses if not force_ipv4 or ":" not in each]
 
 
 def _refused(error: MCSError) -> bool:

@@ -391,7 +391,7 @@ def test_waiting_asks_for_the_waited_nodes_alone(monkeypatch):
         monkeypatch.setattr(
             driver.connection,
             "call",
-            lambda action, params: asked.append(params) or call(action, params),
+            lambda action, params, read: asked.append(params) or call(action, params, read),
         )
         node = driver.create_node("web", "small", IMAGE_ID)
         assert node.state is NodeState.PENDING

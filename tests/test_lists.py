@@ -85,11 +85,11 @@ def test_pages_are_fetched_side_by_side_and_stay_in_order():
         fetch = driver.connection.call
         seen = []
 
-        def call(action, params):
+        def call(action, params, read):
             seen.append(params["Offset"])
             if 1 < len(seen) <= 5:
                 together.wait()
-            return fetch(action, params)
+            return fetch(action, params, read)
 
         driver.connection.call = call
         assert [node.name for node in driver.list_nodes()] == names

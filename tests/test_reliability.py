@@ -312,7 +312,9 @@ def test_a_kept_connection_that_has_died_is_not_used_for_what_is_billed(cloud, q
     cloud.stop()
     with Emulator(port=port, access_key=key, secret=secret, boot_seconds=0) as again:
         # The connection that was kept was closed by the first server.
-        made = quick._call("CreateInstance", {"ImageId": IMAGE, "InstanceType": "small"}, dict)
+        made = quick.connection.call(
+            "CreateInstance", {"ImageId": IMAGE, "InstanceType": "small"}, dict
+        )
         assert made["instanceId"]
         assert [record.status for record in again.records] == [200]
 

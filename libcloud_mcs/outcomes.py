@@ -1,0 +1,197 @@
+"""
+What became of a request: an answer that was understood, or the error that says so.
+
+Whether an action is certain not to have been carried out is decided here, by its kind: see the
+table in ``docs/errors.md``.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import logging
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeVar
+
+import requests
+from requests import exceptions as failures
+
+from libcloud_mcs.actions import Action, Kind
+from libcloud_mcs.errors import (
+    InsufficientBalanceError,
+    InvalidCredentialsError,
+    MalformedAnswerError,
+    MCSError,
+    NotFoundError,
+    OutcomeUnknownError,
+    RateLimitError,
+)
+from libcloud_mcs.response import Refusal, excerpt, parse_answer
+from libcloud_mcs.transport import certificate_refused, never_sent, reason
+
+__all__ = ["failed", "understood"]
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Params = Mapping[str, str]
+
+#: The classes of statuses with a meaning of their own.
+_CLASSES: dict[int, type[MCSError]] = {
+    401: InvalidCredentialsError,
+    403: InvalidCredentialsError,
+    404: NotFoundError,
+    406: InsufficientBalanceError,
+}
+#: A clock that is off by more seconds than this is worth a word when credentials are refused.
+_CLOCK_IS_OFF = 60
+
+
+def understood(
+    action: Action,
+    params: Params,
+    response: requests.Response,
+    body: bytes,
+    read: Callable[[Any], T],
+) -> T:
+    """
+    Understand an answer.
+
+    :param params: What was asked.
+    :param read: Makes of a parsed answer what the caller wants.
+    :raises MCSError: It is none of success. Whether it may be asked again is in ``retryable``.
+    """
+    status = response.status_code
+    _log.debug("%s: HTTP %d, %d bytes", action.name, status, len(body))
+    error: MCSError
+    if 300 <= status < 400:
+        # Without a query or credentials, which may be secret; it may be no URL at all.
+        where = re.split("[?#]", response.headers.get("Location", ""))[0][:200]
+        where = re.sub("//[^/]*@", "//", where)
+        error = MCSError(f"redirect to {where!r} refused: nothing was sent there")
+    else:
+        try:
+            answer = parse_answer(action, body)
+            if status >= 400:
+                raise MalformedAnswerError("an answer of success with an error's status")
+            return read(answer)
+        except Refusal as refusal:
+            error = _refused(action, params, response, refusal)
+            error.code = refusal.code
+        except MalformedAnswerError as malformed:
+            error = _unreadable(action, params, response, body, malformed)
+    error.http_code = status
+    raise error
+
+
+def failed(action: Action, params: Params, url: str, error: Exception) -> MCSError:
+    """
+    Make the error of a request that got no answer.
+
+    :param params: What was asked.
+    :param url: Whom.
+    :param error: What went wrong.
+    """
+    why = reason(error)
+    if isinstance(error, (failures.InvalidURL, failures.InvalidSchema)):
+        # An unusable proxy URL, for example: requests sent nothing.
+        return MCSError(f"nothing was sent: {why}")
+    if certificate_refused(error):
+        return MCSError(f"the endpoint's certificate was refused: {why}")
+    if never_sent(error):
+        return MCSError(f"no connection to {url}: {why}", retryable=True)
+    if action.kind is Kind.READ:
+        return MCSError(f"the connection was lost: {why}", retryable=True)
+    return _unknown(action, params, f"the connection was lost: {why}")
+
+
+def _refused(
+    action: Action, params: Params, response: requests.Response, refusal: Refusal
+) -> MCSError:
+    status = response.status_code
+    if status < 400:
+        # An error document is one whatever its status.
+        status = refusal.code or 400
+    message = refusal.message or "refused without a message"
+    if status == 429:
+        return _rate_limit(action, message, response)
+    if status >= 500:
+        return _broken(action, params, status, message)
+    if status in (401, 403):
+        message += _clock_words(response)
+    return _CLASSES.get(status, MCSError)(message)
+
+
+def _clock_words(response: requests.Response) -> str:
+    there = _http_date(response.headers.get("Date", ""))
+    if there is None:
+        return ""
+    seconds = (datetime.now(timezone.utc) - there).total_seconds()
+    if abs(seconds) < _CLOCK_IS_OFF:
+        return ""
+    off = timedelta(seconds=round(abs(seconds)))
+    where = "ahead of" if seconds > 0 else "behind"
+    return f"; this machine's clock is {off} {where} the endpoint's"
+
+
+def _unreadable(
+    action: Action,
+    params: Params,
+    response: requests.Response,
+    body: bytes,
+    error: MalformedAnswerError,
+) -> MCSError:
+    status = response.status_code
+    if status < 300:
+        if action.kind is Kind.READ:
+            return error
+        return _unknown(action, params, error.message)
+    message = f"no answer of the API: {excerpt(body, action)}"
+    if status == 429:
+        return _rate_limit(action, message, response)
+    if status >= 500:
+        return _broken(action, params, status, message)
+    return MCSError(message)
+
+
+def _broken(action: Action, params: Params, status: int, message: str) -> MCSError:
+    again = (Kind.READ, Kind.CHANGE) if status == 503 else (Kind.READ,)
+    if action.kind in again:
+        return MCSError(message, retryable=True)
+    return _unknown(action, params, f"the endpoint failed: {message}")
+
+
+def _unknown(action: Action, params: Params, message: str) -> OutcomeUnknownError:
+    find_out = action.find_out.format_map(params)
+    return OutcomeUnknownError(
+        f"it may have been carried out, or not; {find_out} tells: {message}",
+        asked=dict(params),
+        find_out=find_out,
+    )
+
+
+def _rate_limit(action: Action, message: str, response: requests.Response) -> RateLimitError:
+    error = RateLimitError(message, retryable=action.kind is not Kind.BILLED)
+    error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
+    return error
+
+
+def _retry_after(value: str) -> float:
+    # Seconds, or a date; anything else says nothing.
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    moment = _http_date(value)
+    if moment is None:
+        return 0.0
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+
+
+def _http_date(value: str) -> datetime | None:
+    """Read the date of a header, ``None`` where it is none."""
+    try:
+        moment = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
