@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from libcloud_mcs.actions import ACTIONS
-from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES
-from libcloud_mcs.emulator.errors import Refusal
-from libcloud_mcs.emulator.faults import EFFECTS
+from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
+from libcloud_mcs.emulator._errors import Refusal
+from libcloud_mcs.emulator._faults import EFFECTS
 
 DOCS = Path(__file__).parent
 

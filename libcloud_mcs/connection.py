@@ -22,13 +22,13 @@ import libcloud.security
 import requests
 from libcloud.common.base import ConnectionUserAndKey
 
-from libcloud_mcs import outcomes
+from libcloud_mcs import _outcomes as outcomes
+from libcloud_mcs._endpoint import DEFAULT_URL, Endpoint
+from libcloud_mcs._transport import FAILURES, Session, read_body
+from libcloud_mcs._turns import Turns
 from libcloud_mcs.actions import ACTIONS, Action
-from libcloud_mcs.endpoint import DEFAULT_URL, Endpoint
 from libcloud_mcs.errors import MCSError, RateLimitError
 from libcloud_mcs.signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
-from libcloud_mcs.transport import FAILURES, Session, read_body
-from libcloud_mcs.turns import Turns
 
 __all__ = ["MCSConnection"]
 

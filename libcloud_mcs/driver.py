@@ -23,9 +23,11 @@ from libcloud.compute.base import (
 from libcloud.compute.types import NodeState, Provider
 
 from libcloud_mcs import __version__, convert, keys
+from libcloud_mcs._endpoint import Endpoint
+from libcloud_mcs._paging import Fetch, collect, pages, side_by_side
+from libcloud_mcs._waiting import until_running
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.connection import MCSConnection
-from libcloud_mcs.endpoint import Endpoint
 from libcloud_mcs.errors import (
     KeyPairNotFoundError,
     MCSError,
@@ -34,8 +36,6 @@ from libcloud_mcs.errors import (
     PasswordNotReadyError,
     PrivateKeyRequiredError,
 )
-from libcloud_mcs.paging import Fetch, collect, pages, side_by_side
-from libcloud_mcs.waiting import until_running
 
 if TYPE_CHECKING:
     from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordData

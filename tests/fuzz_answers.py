@@ -16,10 +16,10 @@ import atheris
 import requests
 
 with atheris.instrument_imports(include=["libcloud_mcs"]):
+    from libcloud_mcs._outcomes import understood
     from libcloud_mcs.actions import ACTIONS
     from libcloud_mcs.driver import MCSNodeDriver
     from libcloud_mcs.errors import MalformedAnswerError, MCSError
-    from libcloud_mcs.outcomes import understood
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

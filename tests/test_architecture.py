@@ -34,34 +34,34 @@ ROOMS = {
     "signature": set(),
     "errors": set(),
     "records": set(),
-    "paging": set(),
+    "_paging": set(),
     "keys": {"errors"},
     "response": {"actions", "errors"},
-    "transport": {"response"},
-    "turns": {"errors"},
-    "endpoint": {"signature"},
-    "outcomes": {"actions", "errors", "response", "transport"},
+    "_transport": {"response"},
+    "_turns": {"errors"},
+    "_endpoint": {"signature"},
+    "_outcomes": {"actions", "errors", "response", "_transport"},
     "connection": {
         "actions",
-        "endpoint",
+        "_endpoint",
         "errors",
-        "outcomes",
+        "_outcomes",
         "signature",
-        "transport",
-        "turns",
+        "_transport",
+        "_turns",
     },
     "convert": {"actions", "errors", "records"},
-    "waiting": {"errors"},
+    "_waiting": {"errors"},
     "driver": {
         "actions",
         "connection",
         "convert",
-        "endpoint",
+        "_endpoint",
         "errors",
         "keys",
-        "paging",
+        "_paging",
         "records",
-        "waiting",
+        "_waiting",
     },
     "__init__": {"driver"},
 }
@@ -82,22 +82,22 @@ def test_the_emulator_shares_only_the_table_and_the_signature_with_the_driver():
     for path in (PACKAGE / "emulator").glob("*.py"):
         others = {name for name in imports(path) if ".emulator" not in name} - shared
         # Emulator.driver() and a fixture give their users a driver that is connected to it.
-        gives_drivers = path.name in ("emulator.py", "pytest_plugin.py")
+        gives_drivers = path.name in ("_emulator.py", "pytest_plugin.py")
         assert others == ({"libcloud_mcs.driver"} if gives_drivers else set()), path
 
 
 def test_the_cloud_knows_nothing_of_http():
     known = imports(PACKAGE / "emulator" / "cloud.py")
-    assert known == {f"libcloud_mcs.emulator.{name}" for name in ("catalog", "clock", "errors")}
+    assert known == {f"libcloud_mcs.emulator.{name}" for name in ("_catalog", "_clock", "_errors")}
 
 
 #: What the rooms of the Salt extension may know.
 SALT = {
     "__init__": set(),
-    "settings": {"driver"},
-    "machines": {"driver", "errors", "paging", "records", "salt.settings"},
+    "_settings": {"driver"},
+    "_machines": {"driver", "errors", "_paging", "records", "salt._settings"},
     "clouds/__init__": set(),
-    "clouds/mcs": {"driver", "errors", "records", "salt", "salt.machines", "salt.settings"},
+    "clouds/mcs": {"driver", "errors", "records", "salt", "salt._machines", "salt._settings"},
 }
 
 
@@ -119,7 +119,7 @@ def test_only_the_module_for_salts_loader_knows_salt():
 
 
 def test_the_ssh_servers_know_only_instances():
-    assert imports(PACKAGE / "emulator" / "ssh.py") == {"libcloud_mcs.emulator.cloud"}
+    assert imports(PACKAGE / "emulator" / "_ssh.py") == {"libcloud_mcs.emulator.cloud"}
 
 
 def test_every_action_has_a_verb_and_a_handler():

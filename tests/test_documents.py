@@ -12,7 +12,7 @@ import pytest
 
 import libcloud_mcs
 from libcloud_mcs.emulator import Emulator
-from libcloud_mcs.salt.settings import Profile
+from libcloud_mcs.salt._settings import Profile
 
 ROOT = Path(__file__).parent.parent
 #: Their commands are run one after another by ``make consumers``.

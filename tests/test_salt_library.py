@@ -14,7 +14,8 @@ from libcloud.compute.types import NodeState
 from libcloud_mcs.emulator import meanwhile
 from libcloud_mcs.errors import NotFoundError
 from libcloud_mcs.records import Balance
-from libcloud_mcs.salt import machines, settings
+from libcloud_mcs.salt import _machines as machines
+from libcloud_mcs.salt import _settings as settings
 
 TURNKEY = "turnkey-core-12.0-squeeze-x86.qcow2"
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from libcloud_mcs._turns import Turns
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator, too_many
 from libcloud_mcs.errors import RateLimitError
-from libcloud_mcs.turns import Turns
 
 SOON = 30.0
 
@@ -25,7 +25,7 @@ def clock(monkeypatch):
         clock.now += seconds
 
     clock.monotonic, clock.sleep = lambda: clock.now, sleep
-    monkeypatch.setattr("libcloud_mcs.turns.time", clock)
+    monkeypatch.setattr("libcloud_mcs._turns.time", clock)
     return clock
 
 

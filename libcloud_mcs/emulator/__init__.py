@@ -9,9 +9,9 @@ A local MCS endpoint, true to the specification::
 From the command line: ``python -m libcloud_mcs.emulator``. Either needs the extra ``emulator``.
 """
 
-from libcloud_mcs.emulator.clock import Clock
-from libcloud_mcs.emulator.emulator import Account, Emulator, Record
-from libcloud_mcs.emulator.faults import (
+from libcloud_mcs.emulator._clock import Clock
+from libcloud_mcs.emulator._emulator import Account, Emulator, Record
+from libcloud_mcs.emulator._faults import (
     Effect,
     Fault,
     content_type,
@@ -25,7 +25,7 @@ from libcloud_mcs.emulator.faults import (
     overload,
     too_many,
 )
-from libcloud_mcs.emulator.store import StateError
+from libcloud_mcs.emulator._store import StateError
 
 __all__ = [
     "Account",

@@ -6,9 +6,9 @@ import argparse
 import os
 import sys
 
+from libcloud_mcs.emulator._emulator import Emulator
+from libcloud_mcs.emulator._faults import EFFECTS, parse_fault
 from libcloud_mcs.emulator.cloud import Timing
-from libcloud_mcs.emulator.emulator import Emulator
-from libcloud_mcs.emulator.faults import EFFECTS, parse_fault
 
 _DURATIONS = {
     "boot_seconds": "a new instance takes to run",

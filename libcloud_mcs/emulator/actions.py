@@ -11,10 +11,10 @@ from typing import Any
 from lxml import etree
 
 from libcloud_mcs.actions import ACTIONS, Action
-from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES, InstanceType
+from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES, InstanceType
+from libcloud_mcs.emulator._errors import Refusal, RefusedError
+from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator.cloud import Cloud, Instance, KeyPair
-from libcloud_mcs.emulator.errors import Refusal, RefusedError
-from libcloud_mcs.emulator.params import Params
 from libcloud_mcs.emulator.wire import Part
 
 __all__ = ["HANDLERS", "Paging"]

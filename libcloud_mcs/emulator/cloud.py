@@ -20,9 +20,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES, InstanceType, Template
-from libcloud_mcs.emulator.clock import Clock
-from libcloud_mcs.emulator.errors import Refusal, RefusedError
+from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES, InstanceType, Template
+from libcloud_mcs.emulator._clock import Clock
+from libcloud_mcs.emulator._errors import Refusal, RefusedError
 
 __all__ = [
     "Addresses",

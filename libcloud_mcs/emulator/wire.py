@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
 from libcloud_mcs.actions import ACTIONS
-from libcloud_mcs.emulator.errors import Refusal, RefusedError
+from libcloud_mcs.emulator._errors import Refusal, RefusedError
 from libcloud_mcs.signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
 
 __all__ = ["Answer", "Part", "Request", "read_form", "render", "render_refusal", "verify"]

@@ -20,7 +20,7 @@ from libcloud_mcs.emulator import (
     overload,
     too_many,
 )
-from libcloud_mcs.emulator.faults import parse_fault
+from libcloud_mcs.emulator._faults import parse_fault
 
 CREATE = {
     "ImageId": "d1620e45-c561-42e7-a2a4-53ae0a389bb9",

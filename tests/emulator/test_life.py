@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from plain_client import Client
 
 from libcloud_mcs.emulator import Clock, Emulator
-from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES
+from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
 
 TURNKEY, CIRROS = TEMPLATES[0].template_id, TEMPLATES[1].template_id
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)

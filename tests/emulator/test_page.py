@@ -11,7 +11,7 @@ from plain_client import Client
 
 from libcloud_mcs.convert import NODE_STATES
 from libcloud_mcs.emulator import Clock, Emulator
-from libcloud_mcs.emulator.page import render_page
+from libcloud_mcs.emulator._page import render_page
 
 try:
     from selenium import webdriver

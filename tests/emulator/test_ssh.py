@@ -427,7 +427,7 @@ def test_a_node_whose_port_somebody_has(cloud, driver, node_network, caplog):
 
 def test_without_the_package_asyncssh(monkeypatch, node_network):
     monkeypatch.setitem(sys.modules, "asyncssh", None)
-    monkeypatch.delitem(sys.modules, "libcloud_mcs.emulator.ssh", raising=False)
+    monkeypatch.delitem(sys.modules, "libcloud_mcs.emulator._ssh", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'libcloud-mcs\[emulator-ssh\]'"):
         Emulator(node_network=node_network, ssh=True)
     assert Emulator(node_network=node_network).accounts

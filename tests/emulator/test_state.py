@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from plain_client import Client
 
 from libcloud_mcs.emulator import Emulator, StateError
-from libcloud_mcs.emulator.store import APPLICATION_ID, VERSION
+from libcloud_mcs.emulator._store import APPLICATION_ID, VERSION
 
 CREATE = {
     "ImageId": "d1620e45-c561-42e7-a2a4-53ae0a389bb9",

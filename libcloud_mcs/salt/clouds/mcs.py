@@ -44,7 +44,8 @@ try:
     import lxml.etree  # noqa: F401 - the driver imports it only when it reads an answer
 
     from libcloud_mcs.errors import MCSError
-    from libcloud_mcs.salt import machines, settings
+    from libcloud_mcs.salt import _machines as machines
+    from libcloud_mcs.salt import _settings as settings
 except ImportError as _error:
     _MISSING = _error.name or str(_error)
 

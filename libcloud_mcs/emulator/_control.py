@@ -16,13 +16,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from libcloud_mcs.emulator._faults import EFFECTS, Fault
+from libcloud_mcs.emulator._page import render_page
 from libcloud_mcs.emulator.cloud import Charge
-from libcloud_mcs.emulator.faults import EFFECTS, Fault
-from libcloud_mcs.emulator.page import render_page
 from libcloud_mcs.emulator.wire import Answer, Request
 
 if TYPE_CHECKING:
-    from libcloud_mcs.emulator.emulator import Account, Emulator, Record
+    from libcloud_mcs.emulator._emulator import Account, Emulator, Record
 
 __all__ = [
     "account_data",

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 from libcloud_mcs.actions import Action
+from libcloud_mcs.emulator._errors import Refusal, RefusedError
 from libcloud_mcs.emulator.cloud import Lease
-from libcloud_mcs.emulator.errors import Refusal, RefusedError
 
 __all__ = ["Params"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from libcloud_mcs.emulator.catalog import TEMPLATES, TYPES
+from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
 from libcloud_mcs.emulator.cloud import Changes, Charge, Cloud, Instance, KeyPair
 
 __all__ = ["Kept", "StateError", "Store"]

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from libcloud.compute.base import KeyPair, Node, NodeImage, NodeLocation, NodeSize
 from libcloud.compute.types import NodeState
 
+from libcloud_mcs._paging import side_by_side
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.errors import MCSError, NotFoundError
-from libcloud_mcs.paging import side_by_side
 from libcloud_mcs.records import Contract
-from libcloud_mcs.salt.settings import Profile
+from libcloud_mcs.salt._settings import Profile
 
 __all__ = [
     "HalfMadeError",

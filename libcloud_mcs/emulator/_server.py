@@ -35,8 +35,8 @@ except ImportError:
     ) from None
 
 if TYPE_CHECKING:
-    from libcloud_mcs.emulator.emulator import Emulator, Exchange
-    from libcloud_mcs.emulator.faults import Effect
+    from libcloud_mcs.emulator._emulator import Emulator, Exchange
+    from libcloud_mcs.emulator._faults import Effect
 
 __all__ = ["Server"]
 

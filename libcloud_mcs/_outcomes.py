@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import requests
 from requests import exceptions as failures
 
+from libcloud_mcs._transport import certificate_refused, never_sent, reason
 from libcloud_mcs.actions import Action, Kind
 from libcloud_mcs.errors import (
     InsufficientBalanceError,
@@ -28,7 +29,6 @@ from libcloud_mcs.errors import (
     RateLimitError,
 )
 from libcloud_mcs.response import Refusal, excerpt, parse_answer
-from libcloud_mcs.transport import certificate_refused, never_sent, reason
 
 __all__ = ["failed", "understood"]
 

@@ -15,20 +15,20 @@ from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from libcloud_mcs.emulator import control
+from libcloud_mcs.emulator import _control as control
+from libcloud_mcs.emulator._clock import Clock
+from libcloud_mcs.emulator._errors import RefusedError
+from libcloud_mcs.emulator._faults import Effect, Faults
+from libcloud_mcs.emulator._params import Params
+from libcloud_mcs.emulator._server import Server
+from libcloud_mcs.emulator._store import Store
 from libcloud_mcs.emulator.actions import HANDLERS, Paging
-from libcloud_mcs.emulator.clock import Clock
 from libcloud_mcs.emulator.cloud import Addresses, Charge, Cloud, Timing
-from libcloud_mcs.emulator.errors import RefusedError
-from libcloud_mcs.emulator.faults import Effect, Faults
-from libcloud_mcs.emulator.params import Params
-from libcloud_mcs.emulator.server import Server
-from libcloud_mcs.emulator.store import Store
 from libcloud_mcs.emulator.wire import Answer, Request, read_form, render, render_refusal, verify
 
 if TYPE_CHECKING:
     from libcloud_mcs.driver import MCSNodeDriver
-    from libcloud_mcs.emulator.ssh import SSHServers
+    from libcloud_mcs.emulator._ssh import SSHServers
 
 __all__ = ["Account", "Emulator", "Exchange", "Record"]
 
@@ -189,7 +189,7 @@ class Emulator:
         self._beginning = (_money(balance), _count(instances, "instances"))
         self.clock = clock or Clock()
         self.faults = Faults()
-        #: Lets something go wrong: :meth:`~libcloud_mcs.emulator.faults.Faults.inject`.
+        #: Lets something go wrong: :meth:`~libcloud_mcs.emulator._faults.Faults.inject`.
         self.inject = self.faults.inject
         self._records: deque[Record] = deque(maxlen=_count(max_records, "max_records"))
         self._lock = threading.RLock()
@@ -474,7 +474,7 @@ class Emulator:
     def _ssh_servers(self, port: int) -> SSHServers:
         if self._network is None:
             raise ValueError("ssh: it needs node_network, loopback addresses like '127.10.0.0/16'")
-        from libcloud_mcs.emulator.ssh import SSHServers
+        from libcloud_mcs.emulator._ssh import SSHServers
 
         return SSHServers(self._network, _port(port, "ssh_port"))
 
