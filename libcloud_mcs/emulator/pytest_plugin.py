@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from libcloud_mcs.driver import MCSNodeDriver
     from libcloud_mcs.emulator import Emulator
 
+__all__ = ["mcs_driver", "mcs_emulator"]
+
 
 @pytest.fixture
 def mcs_emulator() -> Iterator[Emulator]:

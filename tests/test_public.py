@@ -1,0 +1,170 @@
+"""The public surface: what there is, what it is like to use, and what it costs to import."""
+
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+from typing import TypeVar
+
+import pytest
+import typed_user
+from libcloud.compute.base import NodeDriver
+
+import libcloud_mcs
+from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.emulator.actions import HANDLERS
+
+#: Everything that a module gives to others. Whatever is added here is a promise.
+SURFACE = {
+    "libcloud_mcs": "MCSNodeDriver __version__",
+    "libcloud_mcs.actions": "ACTIONS Action Kind",
+    "libcloud_mcs.connection": "MCSConnection",
+    "libcloud_mcs.convert": (
+        "NODE_STATES Sizes duration filters integer metadata numbered reference row_id text time"
+        " time_if_any to_balance to_contract to_image to_key_pair to_metadata to_network_interface"
+        " to_nodes to_password_data to_size to_state to_true to_volume"
+    ),
+    "libcloud_mcs.driver": "MCSNodeDriver",
+    "libcloud_mcs.emulator": (
+        "Account Clock Effect Emulator Fault Record StateError content_type cut delay drop_after"
+        " drop_before error html meanwhile overload too_many"
+    ),
+    "libcloud_mcs.emulator.actions": "HANDLERS Paging",
+    "libcloud_mcs.emulator.cloud": (
+        "Addresses Changes Charge Cloud Instance KeyPair Lease Place Timing Volume"
+    ),
+    "libcloud_mcs.emulator.pytest_plugin": "mcs_driver mcs_emulator",
+    "libcloud_mcs.emulator.wire": ("Answer Part Request read_form render render_refusal verify"),
+    "libcloud_mcs.errors": (
+        "InsufficientBalanceError InvalidCredentialsError KeyPairNotFoundError MCSError"
+        " MalformedAnswerError NotFoundError OutcomeUnknownError PasswordNotReadyError"
+        " PrivateKeyRequiredError RateLimitError WrongPrivateKeyError"
+    ),
+    "libcloud_mcs.keys": (
+        "decrypt_password generate_key_pair load_private_key public_key_fingerprint"
+    ),
+    "libcloud_mcs.records": "Balance Contract NetworkInterface PasswordData",
+    "libcloud_mcs.response": "Refusal excerpt parse_answer without_signature",
+    "libcloud_mcs.salt": "",
+    "libcloud_mcs.signature": (
+        "SIGNATURE_METHODS canonical_host canonical_query sign string_to_sign"
+    ),
+}
+
+#: What the driver has that is not libcloud's, or is its own in place of libcloud's.
+VERBS = {
+    "create_key_pair",
+    "create_node",
+    "delete_key_pair",
+    "destroy_node",
+    "ex_change_node_size",
+    "ex_get_balance",
+    "ex_get_contract",
+    "ex_get_metadata",
+    "ex_get_node",
+    "ex_get_node_state",
+    "ex_get_password_data",
+    "ex_iterate_nodes",
+    "ex_list_network_interfaces",
+    "ex_rebuild_node",
+    "ex_renew_node",
+    "ex_set_metadata",
+    "from_environment",
+    "get_image",
+    "get_key_pair",
+    "import_key_pair_from_file",
+    "import_key_pair_from_string",
+    "list_images",
+    "list_key_pairs",
+    "list_locations",
+    "list_nodes",
+    "list_sizes",
+    "list_volumes",
+    "reboot_node",
+    "start_node",
+    "stop_node",
+    "wait_until_running",
+}
+
+
+def modules():
+    # Salt's loader runs the modules in this folder, under names and in a world of its own.
+    found = pkgutil.walk_packages(libcloud_mcs.__path__, "libcloud_mcs.")
+    names = ["libcloud_mcs", *(module.name for module in found)]
+    return [name for name in names if not name.startswith("libcloud_mcs.salt.clouds")]
+
+
+def is_public(name):
+    return not any(part.startswith("_") for part in name.split("."))
+
+
+def test_the_public_modules_are_these():
+    assert {name for name in modules() if is_public(name)} == set(SURFACE)
+
+
+@pytest.mark.parametrize("name", sorted(SURFACE))
+def test_a_public_module_gives_this_and_no_more(name):
+    module = importlib.import_module(name)
+    assert sorted(module.__all__) == SURFACE[name].split()
+    assert [each for each in module.__all__ if not hasattr(module, each)] == []
+
+
+@pytest.mark.parametrize("name", sorted(SURFACE))
+def test_what_a_public_module_does_not_give_to_others_says_so(name):
+    module = importlib.import_module(name)
+    own = {
+        each
+        for each, value in vars(module).items()
+        if getattr(value, "__module__", None) == name
+        and not isinstance(value, TypeVar)
+        and value not in HANDLERS.values()
+    }
+    assert {each for each in own if is_public(each)} <= set(module.__all__)
+
+
+def test_the_drivers_verbs_are_these():
+    own = {
+        name
+        for name, value in vars(MCSNodeDriver).items()
+        if is_public(name) and (inspect.isfunction(value) or isinstance(value, classmethod))
+    }
+    assert own == VERBS
+    added = {name for name in VERBS if not hasattr(NodeDriver, name)}
+    assert {name for name in added if not name.startswith("ex_")} == {"from_environment"}
+
+
+def test_every_public_name_has_a_docstring():
+    for name in SURFACE:
+        module = importlib.import_module(name)
+        for each in module.__all__:
+            value = getattr(module, each)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                assert inspect.getdoc(value), f"{name}.{each}"
+
+
+def test_typed_user_code_runs():
+    typed_user.main()
+
+
+def imported_by(code, before="pass"):
+    """Give the modules that some code imports, in a process of its own."""
+    script = (
+        f"import json, sys; {before}; before = set(sys.modules); {code}\n"
+        "print(json.dumps(sorted(set(sys.modules) - before)))"
+    )
+    return set(json.loads(subprocess.check_output([sys.executable, "-c", script], text=True)))
+
+
+def test_importing_the_package_takes_only_libclouds_registry():
+    registry = "import libcloud.compute.providers, libcloud.compute.types"
+    assert imported_by("import libcloud_mcs", before=registry) == {"libcloud_mcs"}
+
+
+def test_nothing_is_imported_before_it_is_used():
+    make = "import libcloud_mcs; libcloud_mcs.MCSNodeDriver('key', 'secret')"
+    imported = imported_by(make, before="import libcloud.compute.base")
+    assert "libcloud_mcs.driver" in imported
+    late = ("lxml", "cryptography", "tornado", "asyncssh", "libcloud_mcs.emulator")
+    assert [name for name in imported if name.startswith(late)] == []
