@@ -44,6 +44,13 @@ consumers: .venv-consumers/.ready ## programs of others, run for real: moto, Inf
 lower-bounds: .venv-lower-bounds/.ready ## the whole test suite with the oldest libcloud and lxml
 	@.venv-lower-bounds/bin/python -m pytest -q
 
+.PHONY: dist
+dist: $(VENV)/.dev ## the wheel and the sdist, in dist/, checked
+	@rm -rf dist build/lib
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python .ci/artefacts.py dist
+
 .PHONY: tables
 tables: $(VENV)/.dev ## write the documents' tables anew from the code
 	$(BIN)/python docs/tables.py
