@@ -45,11 +45,11 @@ lower-bounds: .venv-lower-bounds/.ready ## the whole test suite with the oldest 
 	@.venv-lower-bounds/bin/python -m pytest -q
 
 .PHONY: dist
-dist: $(VENV)/.dev ## the wheel and the sdist, in dist/, checked
+dist: .venv-dist/.ready ## the wheel and the sdist, in dist/, checked
 	@rm -rf dist build/lib
-	$(BIN)/python -m build
-	$(BIN)/twine check --strict dist/*
-	$(BIN)/python .ci/artefacts.py dist
+	.venv-dist/bin/python -m build
+	.venv-dist/bin/twine check --strict dist/*
+	.venv-dist/bin/python .ci/artefacts.py dist
 
 .PHONY: tables
 tables: $(VENV)/.dev ## write the documents' tables anew from the code
@@ -78,7 +78,13 @@ $(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-# Beside the others: what these programs need could clash with what the tests need.
+# Beside the others: what these programs need clashes with what the tests need.
+.venv-dist/.ready: Makefile
+	@echo "setting up .venv-dist ..."
+	@$(PYTHON) -m venv .venv-dist
+	@.venv-dist/bin/python -m pip install -q --disable-pip-version-check build twine
+	@touch $@
+
 .venv-consumers/.ready: setup.cfg pyproject.toml consumers/requirements.txt
 	@echo "setting up .venv-consumers ..."
 	@$(PYTHON) -m venv .venv-consumers
