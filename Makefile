@@ -51,6 +51,10 @@ dist: .venv-dist/.ready ## the wheel and the sdist, in dist/, checked
 	.venv-dist/bin/twine check --strict dist/*
 	.venv-dist/bin/python .ci/artefacts.py dist
 
+.PHONY: docs
+docs: .venv-docs/.ready ## the documentation, in build/docs; a warning is an error
+	.venv-docs/bin/sphinx-build -q -W --keep-going -b html docs build/docs
+
 .PHONY: tables
 tables: $(VENV)/.dev ## write the documents' tables anew from the code
 	$(BIN)/python docs/tables.py
@@ -89,6 +93,12 @@ $(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml
 	@echo "setting up .venv-consumers ..."
 	@$(PYTHON) -m venv .venv-consumers
 	@.venv-consumers/bin/python -m pip install -q --disable-pip-version-check -r consumers/requirements.txt
+	@touch $@
+
+.venv-docs/.ready: setup.cfg pyproject.toml
+	@echo "setting up .venv-docs ..."
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install -q --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 # The versions are read from setup.cfg: what is promised there is what is tested.

@@ -2,7 +2,7 @@
 What became of a request: an answer that was understood, or the error that says so.
 
 Whether an action is certain not to have been carried out is decided here, by its kind: see the
-table in ``docs/errors.md``.
+table in ``docs/reliability.md``.
 """
 
 from __future__ import annotations

@@ -6,18 +6,24 @@ import re
 import shlex
 import subprocess
 import sys
+import unittest
 from pathlib import Path
 
 import pytest
 
-import libcloud_mcs
+import libcloud_mcs.emulator
+import libcloud_mcs.errors
+import libcloud_mcs.keys
+import libcloud_mcs.records
 from libcloud_mcs.emulator import Emulator
 from libcloud_mcs.salt._settings import Profile
 
 ROOT = Path(__file__).parent.parent
 #: Their commands are run one after another by ``make consumers``.
 WALKED = ("infrastructure-manager.md", "multi-cloud.md")
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
+#: Those that say the same in Chinese.
+TRANSLATED = [ROOT / "README.md", ROOT / "docs" / "tutorial.md"]
 
 
 def blocks(document, language):
@@ -43,6 +49,11 @@ def test_the_python_runs(document, monkeypatch, request):
                 if name.startswith("test_"):
                     with Emulator() as mcs_emulator:
                         test(mcs_emulator, mcs_emulator.driver())
+                elif isinstance(test, type) and issubclass(test, unittest.TestCase):
+                    result = unittest.TestResult()
+                    unittest.defaultTestLoader.loadTestsFromTestCase(test).run(result)
+                    assert result.testsRun > 0
+                    assert result.errors + result.failures == []
 
 
 #: Its blocks run in their order, in test_salt_document.py.
@@ -94,13 +105,37 @@ def test_walked_documents_are_walked(name):
     assert not blocks(ROOT / "docs" / name, "python")
 
 
+#: What is shown in plain text there: a picture, and what a command prints.
+SHOWN = ("architecture.md", "tutorial.md", "tutorial.zh-CN.md")
+
+
 def test_there_are_no_blocks_of_other_languages():
     for document in DOCUMENTS:
         fences = re.findall(r"^```(.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
-        walked = {"text"} if document.name in WALKED else set()
-        allowed = {"sh", "text", "yaml"} if document == SALT else {"python", "sh"} | walked
-        assert set(fences[::2]) <= allowed
+        also = {"text"} if document.name in (*WALKED, *SHOWN) else set()
+        allowed = {"sh", "text", "yaml"} if document == SALT else {"python", "sh"} | also
+        directives = {fence for fence in fences if re.fullmatch(r"\{[a-z-]+\}.*", fence)}
+        assert set(fences[::2]) <= allowed | directives
         assert set(fences[1::2]) <= {""}
+
+
+@pytest.mark.parametrize("document", TRANSLATED, ids=lambda path: path.name)
+def test_a_translation_says_the_same(document):
+    texts = [
+        path.read_text(encoding="utf-8") for path in (document, document.with_suffix(".zh-CN.md"))
+    ]
+    for pattern in (
+        r"^```\w+\n.*?^```$",  # code blocks
+        r"^(#+|\|(?=.*\|$)|- )",  # headings, rows of tables, items of lists
+        r"`[^`\n]+`",
+    ):
+        original, translated = (re.findall(pattern, text, re.M | re.S) for text in texts)
+        assert translated == original
+    original, translated = (
+        [target.replace(".zh-CN", "") for target in re.findall(r"\]\(([^)]+)\)", text)]
+        for text in texts
+    )
+    assert translated == original
 
 
 def test_the_tables_made_from_the_code_are_up_to_date():
@@ -114,11 +149,30 @@ def test_the_tables_made_from_the_code_are_up_to_date():
             assert text.count(f"<!-- {name} -->") == text.count(f"<!-- /{name} -->")
 
 
+def anchor(heading):
+    """What a heading is called in a link."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 def test_links_between_the_documents_lead_somewhere():
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
-            if not target.startswith("https://"):
-                assert (document.parent / target.partition("#")[0]).exists(), target
+        for link in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
+            if link.startswith("https://"):
+                continue
+            name, _, heading = link.partition("#")
+            target = document.parent / name
+            assert target.exists(), link
+            if heading:
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.M)
+                assert heading in {anchor(each) for each in headings}, link
+
+
+def test_the_reference_has_every_public_name():
+    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    for module in (libcloud_mcs.errors, libcloud_mcs.records, libcloud_mcs.keys):
+        assert f".. automodule:: {module.__name__}\n   :members:" in text
+    documented = set(re.findall(r"libcloud_mcs\.emulator\.(\w+)$", text, re.MULTILINE))
+    assert documented == set(libcloud_mcs.emulator.__all__)
 
 
 def test_the_page_for_salt_names_every_command_and_setting():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from libcloud_mcs.emulator import _control as control
 from libcloud_mcs.emulator._clock import Clock
 from libcloud_mcs.emulator._errors import RefusedError
-from libcloud_mcs.emulator._faults import Effect, Faults
+from libcloud_mcs.emulator._faults import Effect, Fault, Faults
 from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._server import Server
 from libcloud_mcs.emulator._store import Store
@@ -99,7 +99,7 @@ class Emulator:
         with Emulator(balance=1000) as cloud:
             driver = cloud.driver()
 
-    Durations are seconds of :attr:`clock`, and ``0`` is at once.
+    Durations are seconds of its clock, and ``0`` is at once.
 
     :param host: The address to listen on.
     :param port: The port; ``0``: a free one.
@@ -187,10 +187,9 @@ class Emulator:
         self._signature_clock = signature_clock
         self._debug = debug
         self._beginning = (_money(balance), _count(instances, "instances"))
+        #: The time of this cloud.
         self.clock = clock or Clock()
         self.faults = Faults()
-        #: Lets something go wrong: :meth:`~libcloud_mcs.emulator._faults.Faults.inject`.
-        self.inject = self.faults.inject
         self._records: deque[Record] = deque(maxlen=_count(max_records, "max_records"))
         self._lock = threading.RLock()
         self._network = None if node_network is None else _loopback_network(node_network)
@@ -299,6 +298,32 @@ class Emulator:
 
         account = account or self.account
         return MCSNodeDriver(account.access_key, account.secret, url=self.url, **kwargs)
+
+    def inject(
+        self,
+        effect: Effect,
+        on: str = "*",
+        *,
+        nth: int = 1,
+        times: int | None = None,
+        probability: float = 1.0,
+        seed: int | None = None,
+    ) -> Fault:
+        """
+        Let something go wrong from now on.
+
+        :param effect: What.
+        :param on: The action whose requests it comes to; ``"*"``: any.
+        :param nth: The first of these requests that it comes to, counted from 1.
+        :param times: How often it comes at most; ``None``: to each request from then on.
+        :param probability: How likely it comes to each of them, from 0 to 1.
+        :param seed: Makes what comes by chance the same each time.
+        :return: The fault, which can be taken away again.
+        :raises ValueError: One of them makes no sense.
+        """
+        return self.faults.inject(
+            effect, on, nth=nth, times=times, probability=probability, seed=seed
+        )
 
     def reset(self) -> None:
         """

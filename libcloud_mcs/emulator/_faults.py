@@ -2,7 +2,7 @@
 Faults on demand: what goes wrong, and when.
 
 An :class:`Effect` says what goes wrong with a request; the functions of this module make the usual
-ones. :meth:`Faults.inject` says when::
+ones. :meth:`Emulator.inject` says when::
 
     cloud.inject(drop_after(), on="CreateInstance", times=1)
     cloud.inject(error(500), on="RenewInstance", nth=2)
@@ -204,16 +204,7 @@ class Faults:
         probability: float = 1.0,
         seed: int | None = None,
     ) -> Fault:
-        """
-        Let something go wrong from now on.
-
-        :param effect: What.
-        :param on: The action whose requests it comes to; ``"*"``: any.
-        :param nth: The first of these requests that it comes to, counted from 1.
-        :param times: How often it comes at most; ``None``: to each request from then on.
-        :param probability: How likely it comes to each of them, from 0 to 1.
-        :param seed: Makes what comes by chance the same each time.
-        """
+        """See :meth:`Emulator.inject`."""
         if on != "*" and on not in ACTIONS:
             raise ValueError(f"on: '*' or an action was expected, not {on!r}")
         if nth < 1:
@@ -280,7 +271,7 @@ EFFECTS: dict[str, Callable[..., Effect]] = {
 
 def parse_fault(text: str) -> dict[str, Any]:
     """
-    Read a fault from one line: the arguments of :meth:`Faults.inject`.
+    Read a fault from one line: the arguments of :meth:`Emulator.inject`.
 
     :param text: An action or ``*``, an effect with its argument, and when it comes:
         ``CreateInstance drop_after times=1``, ``* error=500 nth=2``,
