@@ -404,6 +404,13 @@ def test_answers_that_lack_what_is_needed(answer, call, body):
     assert caught.value.http_code == 200
 
 
+def test_what_is_not_as_usual_in_a_nodes_size_is_in_its_extra(answer):
+    row = {"instanceId": "i", "instanceName": "web", "instanceType": "small", "cpu": [1, {"a": 2}]}
+    (node,) = answer({"DescribeInstancesResponse": {"InstanceSet": {"Instance": row}}}).list_nodes()
+    assert (node.id, node.size.name) == ("i", "small")
+    assert node.extra["cpu"] == node.size.extra["cpu"] == ["1", {"a": "2"}]
+
+
 @pytest.mark.parametrize("returned", ["False", "", None, "None", ["True"], {"a": "True"}, "0"])
 def test_a_change_that_does_not_say_true_may_have_been_made(answer, returned):
     with pytest.raises(OutcomeUnknownError) as caught:

@@ -13,9 +13,10 @@ from libcloud.common.types import LibcloudError
 from libcloud.compute.base import NodeAuthPassword, NodeAuthSSHKey
 from libcloud.compute.types import NodeState
 
-from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.emulator import Emulator, error
 from libcloud_mcs.errors import (
     InsufficientBalanceError,
+    InvalidCredentialsError,
     KeyPairNotFoundError,
     MCSError,
     NotFoundError,
@@ -196,11 +197,19 @@ def test_the_arguments_of_create_node(cloud, driver, key_material):
     assert all(timedelta(days=28) <= month <= timedelta(days=31) for month in months)
 
 
+def test_a_key_that_was_refused_for_who_asks_is_not_looked_for(cloud, driver, key_material):
+    cloud.inject(error(403), on="ImportKeyPair")
+    with pytest.raises(InvalidCredentialsError):
+        driver.import_key_pair_from_string("mine", key_material)
+    assert [record.action for record in cloud.records] == ["ImportKeyPair"]
+
+
 def test_auth_registers_a_key_that_is_not_there_yet(cloud, driver, key_material):
+    other = driver.import_key_pair_from_string("other", public_key())
     auth = NodeAuthSSHKey(key_material)
     first = driver.create_node("first", "small", IMAGE, auth=auth)
     second = driver.create_node("second", "small", IMAGE, auth=auth)
-    (pair,) = driver.list_key_pairs()
+    (pair,) = [pair for pair in driver.list_key_pairs() if pair.name != other.name]
     for node in (first, second):
         assert cloud.cloud.instance(node.id)[0].key_pair.name == pair.name
 

@@ -566,6 +566,14 @@ def test_a_real_proxy(proxy, tls, authority, tmp_path, monkeypatch):
     assert "certificate was refused" in fails(CALLS["billed"], wrong).message
 
 
+def test_a_socks_proxy_is_left_to_what_is_for_it(cloud, monkeypatch):
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    with pytest.raises(MCSError, match=r"127\.0\.0\.1") as caught:
+        cloud.driver(max_tries=1).ex_get_balance()
+    assert caught.value.http_code == 0
+    assert cloud.records == []
+
+
 def test_a_tunnel_that_cannot_be_opened_means_that_nothing_was_sent(proxy):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -170,6 +170,14 @@ def test_base64_may_be_wrapped(requests_mock):
     assert driver.ex_get_password_data("node", text(KEY)).password == "password"
 
 
+def test_what_is_no_text_is_a_wrong_key(requests_mock):
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
+    secret = KEY.public_key().encrypt(b"\xff\xfe", oaep)
+    driver = answer(requests_mock, {"passwordData": base64.b64encode(secret).decode()})
+    with pytest.raises(WrongPrivateKeyError):
+        driver.ex_get_password_data("node", text(KEY))
+
+
 @pytest.mark.parametrize("data", ["plain text", "AAAA", "====", "密码"])
 def test_what_is_no_encryption_is_a_wrong_key(requests_mock, data):
     driver = answer(requests_mock, {"passwordData": data})

@@ -583,6 +583,12 @@ def interrupt_when(cloud, happened):
     return thread
 
 
+def test_what_others_log_is_as_they_wrote_it(driver, caplog):
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("urllib3.connectionpool").debug("%(pool)s", {"pool": "ours"})
+    assert caplog.messages == ["ours"]
+
+
 @pytest.mark.parametrize(
     "verb",
     [

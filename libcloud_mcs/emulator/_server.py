@@ -266,5 +266,4 @@ class _Message(HTTPMessageDelegate):
         return sent
 
     def _close(self) -> None:
-        if self._connection.stream is not None:
-            self._connection.stream.close()
+        self._connection.stream.close()

@@ -75,7 +75,7 @@ class SSHServers:
     def __init__(self, network: ipaddress.IPv4Network, port: int) -> None:
         self._network = network
         self._port = port
-        self._claim: socket.socket | None = None
+        self._claim = contextlib.ExitStack()
         self._disks: dict[str, _Disk] = {}
         self._up: dict[str, _NodeServer | None] = {}
         #: What goes on, connections and commands, of nodes that are up and that were.
@@ -88,7 +88,7 @@ class SSHServers:
         :raises OSError: They will not. The message says what can be done about it.
         """
         # No node has the first address of the network: who has it, has the network.
-        self._claim = self._bind(str(self._network.network_address))
+        self._claim.enter_context(self._bind(str(self._network.network_address)))
 
     def match(self, instances: Mapping[str, tuple[Instance, str]]) -> None:
         """
@@ -115,9 +115,7 @@ class SSHServers:
             await asyncio.wait(self._going_on)
         while self._disks:
             self._disks.popitem()[1].remove()
-        if self._claim:
-            self._claim.close()
-            self._claim = None
+        self._claim.close()
 
     @staticmethod
     def _is_on(disk: _Disk | None, instance: Instance | None) -> bool:
@@ -201,9 +199,6 @@ class _NodeServer:
             self._follow(self._serve(client))
 
     async def _serve(self, client: socket.socket) -> None:
-        if self._connections is None:
-            client.close()
-            return
         with contextlib.suppress(OSError, asyncssh.Error):  # it went away, or was not let in
             connection = await asyncssh.run_server(
                 client,

@@ -7,6 +7,7 @@ Every change is committed before it is acknowledged. The file is the application
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -89,11 +90,10 @@ class Store:
             self._database = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=0
             )
-            try:
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._database.close)
                 self._open(new)
-            except BaseException:
-                self._database.close()
-                raise
+                stack.pop_all()
         except (sqlite3.Error, OSError) as error:
             raise self._error(str(error)) from None
 
@@ -172,8 +172,9 @@ class Store:
         :param changes: What has changed since the last time.
         """
         run = self._database.execute
-        run("BEGIN")
-        try:
+        # Leaving it commits; an error rolls back.
+        with self._database:
+            run("BEGIN")
             run(
                 "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (access_key)"
                 " DO UPDATE SET"
@@ -218,10 +219,6 @@ class Store:
                         str(charge.balance),
                     ),
                 )
-            run("COMMIT")
-        except BaseException:
-            run("ROLLBACK")
-            raise
 
     def clear(self) -> None:
         """Forget everything."""

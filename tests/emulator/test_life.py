@@ -13,6 +13,7 @@ from plain_client import Client
 
 from libcloud_mcs.emulator import Clock, Emulator
 from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
+from libcloud_mcs.emulator.cloud import Lease
 
 TURNKEY, CIRROS = TEMPLATES[0].template_id, TEMPLATES[1].template_id
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -214,6 +215,17 @@ def test_renewing_makes_the_lease_longer_and_charges(held, ask):
     ask.tree("RenewInstance", InstanceId="system", Duration="2H")
     assert lease(ask) == ("2026-01-31T12:00:00Z", "2026-01-31T15:00:00Z", "2026-02-01T15:00:00Z")
     assert balance(ask) == Decimal("1000") - 3 * Decimal("0.12")
+
+
+def test_thousands_of_renewals_are_as_good_as_one():
+    with Emulator(instances=1, balance=10_000) as cloud:
+        for _ in range(2500):
+            cloud.cloud.renew("instance-1", Lease(1, "H"))
+        (instance,) = cloud.cloud.instances()
+        cloud.clock.advance(instance.extend_to - cloud.clock.now() - timedelta(seconds=1))
+        assert cloud.cloud.instances() == [instance]
+        cloud.clock.advance(timedelta(seconds=2))
+        assert cloud.cloud.instances() == []
 
 
 def test_a_change_of_type_begins_a_new_lease_and_charges(held, ask):

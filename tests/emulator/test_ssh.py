@@ -1,5 +1,6 @@
 """The SSH servers of the emulator's nodes: who is let in, when, and what runs there."""
 
+import asyncio
 import contextlib
 import errno
 import io
@@ -13,6 +14,7 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import asyncssh
 import paramiko
 import pytest
 from conftest import AT_ONCE
@@ -233,6 +235,26 @@ def test_a_command(node, connect):
     assert run(client, "cat | wc -c", bytes(3_000_000))[0].strip() == b"3000000"
     # A signal is no exit status.
     assert run(client, "kill -9 $$")[2] == -1
+
+
+def test_signals_that_are_sent_aside_are_not_for_the_command(driver, node):
+    password = driver.ex_get_password_data(node).password
+
+    async def talk():
+        address = node.public_ips[0]
+        async with (
+            asyncssh.connect(
+                address, 2222, username="cirros", password=password, known_hosts=None
+            ) as client,
+            client.create_process("cat") as process,
+        ):
+            process.send_signal("TERM")
+            process.channel.send_break(100)
+            process.stdin.write("still there")
+            process.stdin.write_eof()
+            return await asyncio.wait_for(process.stdout.read(), 10)
+
+    assert asyncio.run(talk()) == "still there"
 
 
 def test_its_environment_is_not_the_emulators(cloud, node, connect, monkeypatch):
