@@ -37,7 +37,7 @@ bench: $(VENV)/.bench ## time it next to its peers, for some minutes; QUICK=1: o
 	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick,--save)
 
 .PHONY: consumers
-consumers: .venv-consumers/.ready ## programs of others, run for real: moto, Infrastructure Manager
+consumers: .venv-consumers/.ready ## programs of others, run for real: climos, moto, Infrastructure Manager
 	@.venv-consumers/bin/python -m pytest -q consumers
 
 .PHONY: lower-bounds
@@ -93,6 +93,8 @@ $(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml
 	@echo "setting up .venv-consumers ..."
 	@$(PYTHON) -m venv .venv-consumers
 	@.venv-consumers/bin/python -m pip install -q --disable-pip-version-check -r consumers/requirements.txt
+	@.venv-consumers/bin/python -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: \
+		-d .venv-consumers/climos mosclient==1.0.14 prettytable==0.7.2
 	@touch $@
 
 .venv-docs/.ready: setup.cfg pyproject.toml

@@ -1,0 +1,135 @@
+"""The service's own client, ``climos``, does on the emulator whatever it can do with instances."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from libcloud_mcs.actions import ACTIONS
+from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.keys import generate_key_pair
+
+#: What ``make consumers`` has downloaded: programs for Python 2, as they are.
+SOURCES = Path(sys.prefix) / "climos"
+IMAGE = "019c6db6-55fa-443d-ac0c-182e3379d175"
+#: climos prints Chinese where it can print anything at all.
+RUN = """
+import sys
+reload(sys)
+sys.setdefaultencoding("utf-8")
+from mosclient.shell import main
+main()
+"""
+
+
+def python2():
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for path in (*pyenv.glob("versions/2.7*/bin/python"), shutil.which("python2.7")):
+        if path and not subprocess.run([path, "-c", ""], capture_output=True).returncode:
+            return path
+    return None
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """Where the client and what it needs are unpacked."""
+    folder = tmp_path_factory.mktemp("climos")
+    for archive in SOURCES.iterdir():
+        shutil.unpack_archive(archive, folder)
+    return os.pathsep.join(str(path) for path in folder.iterdir())
+
+
+@pytest.fixture(params=["xml", "json"])
+def climos(request, library):
+    """Runs the command with an emulator for an endpoint; gives the table that it prints."""
+    python = python2()
+    if python is None:
+        pytest.skip("there is no Python 2.7 here, which climos needs")
+
+    def run(*words):
+        done = subprocess.run(
+            [python, "-c", RUN, "--format", request.param, *words],
+            env={
+                "PYTHONPATH": library,
+                "PYTHONIOENCODING": "utf-8",
+                "MOS_URL": cloud.url,
+                "MOS_ACCESS": cloud.access_key,
+                "MOS_SECRET": cloud.secret,
+            },
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == ""
+        lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        assert "Error" not in done.stdout
+        return rows
+
+    with Emulator(instances=3, boot_seconds=0, rebuild_seconds=0, change_seconds=0) as cloud:
+        run.cloud = cloud
+        yield run
+
+
+def properties(rows):
+    assert rows[0] == ["Property", "Value"]
+    return dict(rows[1:])
+
+
+def test_a_whole_life(climos, tmp_path):
+    cloud = climos.cloud
+    public, _ = generate_key_pair("mine")
+    (tmp_path / "mine.pub").write_text(public)
+
+    assert properties(climos("GetBalance"))["balance"].startswith("1000")
+    templates = climos("DescribeTemplates")
+    assert IMAGE in [row[templates[0].index("TEMPLATEID")] for row in templates]
+    assert len(climos("DescribeInstanceTypes")) == 6
+    pair = properties(climos("ImportKeyPair", "mine", "--key-file", str(tmp_path / "mine.pub")))
+    assert re.fullmatch("([0-9a-f]{2}:){15}[0-9a-f]{2}", pair["keyFingerprint"])
+    (row,) = climos("DescribeKeyPairs")[1:]
+    assert sorted(row) == sorted(pair.values())
+
+    made = properties(climos("CreateInstance", IMAGE, "small", "--duration", "72H", "--name", "中"))
+    web = made["instanceId"]
+    assert made["instanceName"] == "中"
+    assert properties(climos("DescribeInstanceStatus", web)) == {"status": "running"}
+    assert properties(climos("GetPasswordData", web))["account"] == "root"
+    lease = properties(climos("GetInstanceContractInfo", web))
+    assert set(lease) == {"startedAt", "expireAt", "extendTo"}
+    assert len(climos("DescribeInstances")) == 5
+    assert len(climos("DescribeInstances", "--limit", "2", "--offset", "1")) == 3
+    assert len(climos("DescribeInstances", "--filter", "name:instance-1")) == 2
+    assert len(climos("DescribeInstanceVolumes", web)) == 3
+    assert len(climos("DescribeInstanceNetworkInterfaces", web)) == 3
+    climos("PutInstanceMetadata", web, "--data", "role:db")
+    assert properties(climos("GetInstanceMetadata", web))["role"] == "db"
+
+    climos("RenewInstance", web, "--duration", "1H")
+    climos("ChangeInstanceType", web, "medium", "--datadisk=0", "--bandwidth=0", "--duration", "1H")
+    climos("RebuildInstanceRootImage", web, "--image", IMAGE)
+    climos("RebootInstance", web)
+    cloud.clock.advance(timedelta(seconds=10))
+    climos("StopInstance", web, "--force")
+    cloud.clock.advance(timedelta(seconds=10))
+    assert properties(climos("DescribeInstanceStatus", web)) == {"status": "ready"}
+    climos("StartInstance", web)
+    cloud.clock.advance(timedelta(seconds=10))
+    climos("TerminateInstance", web)
+    climos("DeleteKeyPair", "mine")
+    cloud.clock.advance(timedelta(seconds=10))
+    assert len(cloud.driver().list_nodes()) == 3
+    assert cloud.driver().list_key_pairs() == []
+    small, medium = Decimal("0.12"), Decimal("0.35")
+    assert [charge.amount for charge in cloud.ledger] == [72 * small, small, medium]
+
+    asked = {record.action for record in cloud.records}
+    assert asked == set(ACTIONS)
+    assert {record.message for record in cloud.records} == {""}
