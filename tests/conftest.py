@@ -3,6 +3,7 @@ import os
 import random
 import socket
 import threading
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ settings.load_profile("any machine")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
+#: What a held clock shows at first.
+START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 #: Everything is done at once.
 AT_ONCE = {
     f"{what}_seconds": 0

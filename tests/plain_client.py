@@ -10,6 +10,13 @@ from urllib.parse import quote, urlsplit
 import requests
 from lxml import etree
 
+#: What the cheapest instance is made of.
+CREATE = {
+    "ImageId": "d1620e45-c561-42e7-a2a4-53ae0a389bb9",
+    "InstanceType": "small",
+    "Duration": "1H",
+}
+
 
 class Client:
     """Signs and sends requests, and gives answers as they come."""

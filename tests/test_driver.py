@@ -7,11 +7,10 @@ from typing import ClassVar
 import libcloud.compute.base
 import pytest
 import requests
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from libcloud.common.types import LibcloudError
 from libcloud.compute.base import NodeAuthPassword, NodeAuthSSHKey
 from libcloud.compute.types import NodeState
+from ssh_keys import new_key, public_text
 
 from libcloud_mcs.emulator import Emulator, error
 from libcloud_mcs.errors import (
@@ -29,10 +28,7 @@ ODD = "a b+~*/&=%中文😀<>\"'"
 
 
 def public_key():
-    key = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()
-    return key.public_bytes(
-        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    ).decode()
+    return public_text(new_key())
 
 
 @pytest.fixture(scope="module")

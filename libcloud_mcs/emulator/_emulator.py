@@ -321,9 +321,10 @@ class Emulator:
         :return: The fault, which can be taken away again.
         :raises ValueError: One of them makes no sense.
         """
-        return self.faults.inject(
-            effect, on, nth=nth, times=times, probability=probability, seed=seed
-        )
+        dice = random.Random(seed)
+        fault = Fault(effect, on, nth, times, probability, dice, self.faults)
+        self.faults.add(fault)
+        return fault
 
     def reset(self) -> None:
         """

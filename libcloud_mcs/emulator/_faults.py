@@ -171,6 +171,18 @@ class Fault:
     #: How often it came.
     fired: int = 0
 
+    def __post_init__(self) -> None:
+        if self.on != "*" and self.on not in ACTIONS:
+            raise ValueError(f"on: '*' or an action was expected, not {self.on!r}")
+        if self.nth < 1:
+            raise ValueError(f"nth: a number from 1 was expected, not {self.nth!r}")
+        if self.times is not None and self.times < 1:
+            raise ValueError(f"times: a number from 1 was expected, not {self.times!r}")
+        if not 0 <= self.probability <= 1:
+            raise ValueError(
+                f"probability: a number from 0 to 1 was expected, not {self.probability!r}"
+            )
+
     def remove(self) -> None:
         """Let it come no more."""
         self.owner.remove(self)
@@ -194,29 +206,10 @@ class Faults:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
 
-    def inject(
-        self,
-        effect: Effect,
-        on: str = "*",
-        *,
-        nth: int = 1,
-        times: int | None = None,
-        probability: float = 1.0,
-        seed: int | None = None,
-    ) -> Fault:
-        """See :meth:`Emulator.inject`."""
-        if on != "*" and on not in ACTIONS:
-            raise ValueError(f"on: '*' or an action was expected, not {on!r}")
-        if nth < 1:
-            raise ValueError(f"nth: a number from 1 was expected, not {nth!r}")
-        if times is not None and times < 1:
-            raise ValueError(f"times: a number from 1 was expected, not {times!r}")
-        if not 0 <= probability <= 1:
-            raise ValueError(f"probability: a number from 0 to 1 was expected, not {probability!r}")
-        fault = Fault(effect, on, nth, times, probability, random.Random(seed), self)
+    def add(self, fault: Fault) -> None:
+        """Let a fault come from now on."""
         with self._lock:
             self._faults.append(fault)
-        return fault
 
     def remove(self, fault: Fault) -> None:
         """Let a fault come no more."""

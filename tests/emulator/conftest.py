@@ -1,5 +1,8 @@
 import pytest
+from conftest import START
 from plain_client import Client
+
+from libcloud_mcs.emulator import Clock, Emulator
 
 
 @pytest.fixture
@@ -18,3 +21,13 @@ def make_client(cloud):
         )
 
     return make
+
+
+@pytest.fixture
+def held():
+    """A cloud whose clock is held, and in which things take their time."""
+    clock = Clock()
+    clock.freeze()
+    clock.set(START)
+    with Emulator(clock=clock) as emulator:
+        yield emulator

@@ -7,10 +7,9 @@ import itertools
 import json
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from lxml import etree
 from plain_client import element_tree
+from ssh_keys import new_key, public_text
 
 from libcloud_mcs.actions import ACTIONS
 
@@ -123,12 +122,7 @@ TABLES = {
     "PutInstanceMetadata": DONE,
 }
 
-KEY = (
-    rsa.generate_private_key(public_exponent=65537, key_size=1024)
-    .public_key()
-    .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    .decode()
-)
+KEY = public_text(new_key())
 
 #: A whole life, in which each action is asked for once and can be carried out.
 LIFE = [

@@ -4,15 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import requests
-from plain_client import Client
+from plain_client import CREATE, Client
 
 from libcloud_mcs.emulator import Emulator, overload
-
-CREATE = {
-    "ImageId": "d1620e45-c561-42e7-a2a4-53ae0a389bb9",
-    "InstanceType": "small",
-    "Duration": "1H",
-}
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import requests
-from plain_client import Client, refusal
+from plain_client import CREATE, Client, refusal
 
 from libcloud_mcs.emulator import (
     Effect,
@@ -21,12 +21,6 @@ from libcloud_mcs.emulator import (
     too_many,
 )
 from libcloud_mcs.emulator._faults import parse_fault
-
-CREATE = {
-    "ImageId": "d1620e45-c561-42e7-a2a4-53ae0a389bb9",
-    "InstanceType": "small",
-    "Duration": "1H",
-}
 
 
 @pytest.fixture

@@ -3,14 +3,15 @@
 import copy
 import os
 import shutil
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 
 import pytest
+from conftest import START
 from lxml import html
 from plain_client import Client
 
 from libcloud_mcs.convert import NODE_STATES
-from libcloud_mcs.emulator import Clock, Emulator
+from libcloud_mcs.emulator import Emulator
 from libcloud_mcs.emulator._page import render_page
 
 try:
@@ -20,7 +21,6 @@ try:
 except ImportError:
     webdriver = None
 
-START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 HOSTILE = "</td></table><script>document.title='had'</script><img src=x onerror=\"x='\">&amp;"
 
 
@@ -350,16 +350,6 @@ def browser(tmp_path_factory):
         driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
     yield driver
     driver.quit()
-
-
-@pytest.fixture
-def held():
-    """A cloud whose clock is held."""
-    clock = Clock()
-    clock.freeze()
-    clock.set(START)
-    with Emulator(clock=clock) as emulator:
-        yield emulator
 
 
 class Window:

@@ -7,38 +7,21 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from conftest import START
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 from plain_client import Client
+from ssh_keys import new_key, public_text
 
 from libcloud_mcs.emulator import Clock, Emulator
 from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
 from libcloud_mcs.emulator.cloud import Lease
 
 TURNKEY, CIRROS = TEMPLATES[0].template_id, TEMPLATES[1].template_id
-START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
-def public_text(key):
-    return (
-        key.public_key()
-        .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-        .decode()
-    )
-
-
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=1024)
-OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=1024)
-
-
-@pytest.fixture
-def held():
-    """A cloud whose clock is held, and in which things take their time."""
-    clock = Clock()
-    clock.freeze()
-    clock.set(START)
-    with Emulator(clock=clock) as emulator:
-        yield emulator
+KEY = new_key(1024)
+OTHER_KEY = new_key(1024)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from salt_master import BIN, EventBus, in_a_hurry, needs_salt
 
-PAGE = Path(__file__).parent.parent / "docs" / "salt.md"
+PAGE = Path(__file__).parents[2] / "docs" / "salt.md"
 
 pytestmark = needs_salt
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, padding
+from ssh_keys import new_key, public_text
 
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator
@@ -20,9 +21,9 @@ from libcloud_mcs.errors import (
 )
 
 IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
-KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-SHORTER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+KEY = new_key(2048)
+OTHER_KEY = new_key(2048)
+SHORTER_KEY = new_key(1024)
 
 
 def text(key, form="PKCS8", passphrase=None):
@@ -31,14 +32,6 @@ def text(key, form="PKCS8", passphrase=None):
         encryption = serialization.BestAvailableEncryption(passphrase)
     form = getattr(serialization.PrivateFormat, form)
     return key.private_bytes(serialization.Encoding.PEM, form, encryption).decode()
-
-
-def public_text(key):
-    return (
-        key.public_key()
-        .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-        .decode()
-    )
 
 
 @pytest.fixture

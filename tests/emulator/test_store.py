@@ -11,24 +11,13 @@ from datetime import timedelta
 
 import pytest
 import requests
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from plain_client import Client
+from plain_client import CREATE, Client
+from ssh_keys import new_key, public_text
 
 from libcloud_mcs.emulator import Emulator, StateError
 from libcloud_mcs.emulator._store import APPLICATION_ID, VERSION
 
-CREATE = {
-    "ImageId": "d1620e45-c561-42e7-a2a4-53ae0a389bb9",
-    "InstanceType": "small",
-    "Duration": "1H",
-}
-KEY = (
-    rsa.generate_private_key(public_exponent=65537, key_size=1024)
-    .public_key()
-    .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    .decode()
-)
+KEY = public_text(new_key())
 
 
 @pytest.fixture

@@ -1,0 +1,18 @@
+"""Key pairs for tests."""
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+
+def new_key(size=1024):
+    """Make a private key: a short one is quicker."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=size)
+
+
+def public_text(key):
+    """Give its public key in OpenSSH's form."""
+    return (
+        key.public_key()
+        .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        .decode()
+    )
