@@ -23,7 +23,7 @@ import requests
 from libcloud.common.base import ConnectionUserAndKey
 
 from libcloud_mcs import _outcomes as outcomes
-from libcloud_mcs._endpoint import DEFAULT_URL, Endpoint
+from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._transport import FAILURES, Session, read_body
 from libcloud_mcs._turns import Turns
 from libcloud_mcs.actions import ACTIONS, Action
@@ -49,6 +49,7 @@ class MCSConnection(ConnectionUserAndKey):
 
     :param user_id: The access key.
     :param key: The secret.
+    :param secure: Whether the endpoint's URL begins with ``https``.
     :param url: The endpoint; the driver has made it of what it was given.
     :param region: Sent as ``Region``; ``None`` sends none.
     :param http_method: ``POST`` or ``GET``.
@@ -69,29 +70,27 @@ class MCSConnection(ConnectionUserAndKey):
         self,
         user_id: str,
         key: str,
-        secure: bool = True,
-        host: str | None = None,
-        port: int | None = None,
-        url: str = DEFAULT_URL,
-        timeout: float | None = 60,
-        proxy_url: str | None = None,
-        backoff: float | None = 2.0,
-        retry_delay: float | None = 0.5,
+        secure: bool,
         *,
-        region: str | None = None,
-        http_method: str = "POST",
-        response_format: str = "xml",
-        signature_method: str = "HmacSHA256",
-        connect_timeout: float = 10,
-        deadline: float = 300,
-        max_tries: int = 4,
-        ca_cert: str | None = None,
+        url: str,
+        region: str | None,
+        http_method: str,
+        response_format: str,
+        signature_method: str,
+        timeout: float | None,
+        connect_timeout: float,
+        deadline: float,
+        max_tries: int,
+        retry_delay: float | None,
+        backoff: float | None,
+        proxy_url: str | None,
+        ca_cert: str | None,
     ) -> None:
         self.endpoint = Endpoint.from_url(url)
         super().__init__(  # type: ignore[no-untyped-call]
             user_id,
             key,
-            secure=self.endpoint.secure,
+            secure=secure,
             host=self.endpoint.host,
             port=self.endpoint.port,
             timeout=timeout,

@@ -1,6 +1,8 @@
 """What the driver makes of refusals and of everything else that can go wrong on the way."""
 
+import base64
 import pickle
+import re
 import socket
 import ssl
 import subprocess
@@ -9,6 +11,7 @@ import threading
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
@@ -348,6 +351,60 @@ def test_each_try_is_signed_anew(requests_mock, driver, monkeypatch):
     assert first["Timestamp"] == "2026-01-01T00%3A00%3A00.000Z"
     assert second["Timestamp"] == "2026-01-01T00%3A00%3A01.000Z"
     assert first["Signature"] != second["Signature"]
+
+
+@pytest.mark.parametrize("http_method", ["POST", "GET"])
+@pytest.mark.parametrize("response_format", ["xml", "json"])
+@pytest.mark.parametrize("region", ["Beijing", "上海", None])
+def test_what_every_request_has(requests_mock, http_method, response_format, region):
+    requests_mock.register_uri(http_method, URL, text=GOOD["read"])
+    settings = {"http_method": http_method, "response_format": response_format, "region": region}
+    MCSNodeDriver("key", SECRET, signature_method="HmacSHA1", **settings).ex_get_balance()
+    (request,) = requests_mock.request_history
+    form = dict(parse_qsl(request.text if http_method == "POST" else urlsplit(request.url).query))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", form.pop("Timestamp"))
+    assert len(base64.b64decode(form.pop("Signature"))) == 20
+    assert form == {
+        "Action": "GetBalance",
+        "AWSAccessKeyId": "key",
+        "SignatureVersion": "2",
+        "SignatureMethod": "HmacSHA1",
+        "Format": response_format,
+        **({"Region": region} if region else {}),
+    }
+    assert request.headers["Accept-Encoding"] == "gzip, deflate"
+    assert "libcloud-mcs/" in request.headers["User-Agent"]
+    form_type = {"POST": "application/x-www-form-urlencoded", "GET": None}[http_method]
+    assert request.headers.get("Content-Type") == form_type
+
+
+def test_none_is_the_usual_time():
+    connection = MCSNodeDriver(
+        "key", SECRET, timeout=None, retry_delay=None, backoff=None
+    ).connection
+    assert (connection.timeout, connection.retry_delay, connection.backoff) == (60, 0.5, 2)
+
+
+def test_the_longest_wait_grows_up_to_a_limit(driver, monkeypatch):
+    monkeypatch.setattr("libcloud_mcs.connection.random.uniform", lambda least, most: (least, most))
+    connection = MCSNodeDriver("key", SECRET).connection
+    longest = [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert [connection.pause(tries) for tries in range(1, 9)] == [(0, most) for most in longest]
+
+
+def test_the_status_goes_before_the_code_in_the_answer(requests_mock, driver):
+    requests_mock.post(URL, status_code=404, text=refusal(503))
+    error = fails(CALLS["read"], driver)
+    assert (type(error), error.http_code, error.code) == (NotFoundError, 404, 503)
+    assert requests_mock.call_count == 1
+
+
+def test_the_clock_is_a_word_only_where_credentials_are_refused(requests_mock, driver):
+    old = {"Date": "Thu, 01 Jan 2015 00:00:00 GMT"}
+    requests_mock.post(URL, status_code=404, text=refusal(404), headers=old)
+    assert "clock" not in str(fails(CALLS["read"], driver))
+    requests_mock.post(URL, status_code=403, text=refusal(403), headers=old)
+    assert "clock is" in str(fails(CALLS["read"], driver))
 
 
 def test_waits_grow_and_are_random(requests_mock, waits):
