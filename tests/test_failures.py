@@ -392,19 +392,56 @@ def test_the_longest_wait_grows_up_to_a_limit(driver, monkeypatch):
     assert [connection.pause(tries) for tries in range(1, 9)] == [(0, most) for most in longest]
 
 
-def test_the_status_goes_before_the_code_in_the_answer(requests_mock, driver):
-    requests_mock.post(URL, status_code=404, text=refusal(503))
+@pytest.mark.parametrize(
+    ("status", "code", "wanted"),
+    [
+        (404, 503, NotFoundError),
+        (400, 404, MCSError),
+        (200, 404, NotFoundError),
+        (200, "", MCSError),
+    ],
+)
+def test_the_status_goes_before_the_code_in_an_error(requests_mock, driver, status, code, wanted):
+    requests_mock.post(URL, status_code=status, text=refusal(code))
     error = fails(CALLS["read"], driver)
-    assert (type(error), error.http_code, error.code) == (NotFoundError, 404, 503)
+    assert (type(error), error.http_code, error.code) == (wanted, status, code or None)
     assert requests_mock.call_count == 1
 
 
-def test_the_clock_is_a_word_only_where_credentials_are_refused(requests_mock, driver):
-    old = {"Date": "Thu, 01 Jan 2015 00:00:00 GMT"}
-    requests_mock.post(URL, status_code=404, text=refusal(404), headers=old)
-    assert "clock" not in str(fails(CALLS["read"], driver))
-    requests_mock.post(URL, status_code=403, text=refusal(403), headers=old)
-    assert "clock is" in str(fails(CALLS["read"], driver))
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize(
+    ("by", "word"), [(timedelta(hours=1), "behind"), (-timedelta(hours=1), "ahead of")]
+)
+def test_a_clock_that_is_off_is_told_where_credentials_are_refused(
+    requests_mock, driver, status, by, word
+):
+    date = format_datetime(datetime.now(timezone.utc) + by, usegmt=True)
+    requests_mock.post(URL, status_code=status, text=refusal(status), headers={"Date": date})
+    words = str(fails(CALLS["read"], driver))
+    assert bool(
+        re.search(rf"this machine's clock is \d:\d\d:\d\d {word} the endpoint's", words)
+    ) is (status != 404)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("17", 17),
+        ("soon", 0),
+        ("-3", 0),
+        ("Thu, 01 Jan 2015 00:00:00 GMT", 0),
+        ("Mon, 01 Jan 2035 08:00:00 +0800", "2035"),
+        ("Mon, 01 Jan 2035 00:00:00 -0000", "2035"),
+    ],
+)
+def test_how_long_an_endpoint_says_to_wait(requests_mock, driver, value, seconds):
+    requests_mock.post(URL, status_code=429, text=refusal(429), headers={"Retry-After": value})
+    told = fails(CALLS["billed"], driver).retry_after
+    if seconds == "2035":
+        then = datetime(2035, 1, 1, tzinfo=timezone.utc)
+        assert abs((then - datetime.now(timezone.utc)).total_seconds() - told) < 5
+    else:
+        assert told == seconds
 
 
 def test_waits_grow_and_are_random(requests_mock, waits):
