@@ -1,7 +1,9 @@
 """What the driver makes of answers: both formats, odd ones, broken ones, hostile ones."""
 
 import json
-from datetime import datetime, timezone
+import time
+from datetime import datetime, timedelta, timezone
+from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 import pytest
@@ -402,6 +404,94 @@ def test_answers_that_lack_what_is_needed(answer, call, body):
         call(answer(body))
     assert caught.value.action in ACTIONS
     assert caught.value.http_code == 200
+
+
+def test_each_node_has_the_size_that_its_own_row_tells(answer):
+    usual = {"instanceTypeId": "t", "instanceType": "small", "cpu": "1", "memory": "1024"}
+    unlike = {"instanceTypeId": "u", "instanceType": "big", "cpu": "2", "memory": "2048"}
+    rows = [usual, *({**usual, name: value} for name, value in unlike.items())]
+    rows = [{"instanceId": str(number), **row} for number, row in enumerate(rows)]
+    sizes = [node.size for node in answer(instances(*rows)).list_nodes()]
+    assert [(size.id, size.name, size.extra["cpu"], size.ram) for size in sizes] == [
+        ("t", "small", 1, 1024),
+        ("u", "small", 1, 1024),
+        ("t", "big", 1, 1024),
+        ("t", "small", 2, 1024),
+        ("t", "small", 1, 2048),
+    ]
+
+
+def test_an_image_that_a_row_names_is_the_nodes(answer):
+    rows = [
+        {"templateId": "t", "templateName": "debian"},
+        {"imageId": "i", "imageName": "cirros"},
+        {"imageId": "only-an-id"},
+        {},
+    ]
+    rows = [{"instanceId": str(number), **row} for number, row in enumerate(rows)]
+    images = [node.image for node in answer(instances(*rows)).list_nodes()]
+    assert [image and (image.id, image.name) for image in images] == [
+        ("t", "debian"),
+        ("i", "cirros"),
+        ("only-an-id", "only-an-id"),
+        None,
+    ]
+
+
+def test_a_size_without_an_id_has_its_name_for_one(answer):
+    row = {"instanceType": "small", "memory": 1024}
+    body = {"DescribeInstanceTypesResponse": {"InstanceTypeSet": {"InstanceType": row}}}
+    (size,) = answer(body).list_sizes()
+    assert (size.id, size.name) == ("small", "small")
+
+
+@pytest.mark.parametrize("word", [["running"], {"a": "running"}, None, "", "Running"])
+def test_a_state_in_no_table_is_unknown(answer, word):
+    driver = answer(instances({"instanceId": "i", "status": word}))
+    assert driver.list_nodes()[0].state is NodeState.UNKNOWN
+    driver = answer({"DescribeInstanceStatusResponse": {"InstanceStatus": {"status": word}}})
+    assert driver.ex_get_node_state("i") is NodeState.UNKNOWN
+
+
+def test_a_time_without_a_zone_is_in_utc_wherever_one_is(answer, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        driver = answer(
+            {"GetBalanceResponse": {"balance": 1, "timestamp": "2026-01-02T03:04:05.678"}}
+        )
+        expected = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=timezone.utc)
+        assert driver.ex_get_balance().updated_at == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_filters_are_counted_from_one(answer, requests_mock):
+    answer(instances()).list_nodes(ex_filters={"name": ["web", "db"], "status": "running"})
+    form = dict(parse_qsl(requests_mock.last_request.text))
+    assert {name: value for name, value in form.items() if name.startswith("Filter")} == {
+        "Filter.1.Name": "name",
+        "Filter.1.Value.1": "web",
+        "Filter.1.Value.2": "db",
+        "Filter.2.Name": "status",
+        "Filter.2.Value.1": "running",
+    }
+
+
+@pytest.mark.parametrize(
+    ("duration", "sent"),
+    [("1h", "1H"), ("07M", "7M"), (timedelta(hours=1), "1H"), (timedelta(days=3), "72H")],
+)
+def test_durations_as_they_are_sent(requests_mock, duration, sent):
+    contract = dict.fromkeys(("startedAt", "expireAt", "extendTo"), "2026-01-01T00:00:00Z")
+    answers = (
+        {"GetInstanceContractInfoResponse": contract},
+        {"RenewInstanceResponse": {"return": "True"}},
+    )
+    requests_mock.post(URL, [{"json": each} for each in answers])
+    assert MCSNodeDriver("key", "secret").ex_renew_node("web", duration) is True
+    assert dict(parse_qsl(requests_mock.last_request.text))["Duration"] == sent
 
 
 def test_what_is_not_as_usual_in_a_nodes_size_is_in_its_extra(answer):
