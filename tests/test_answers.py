@@ -406,6 +406,12 @@ def test_answers_that_lack_what_is_needed(answer, call, body):
     assert caught.value.http_code == 200
 
 
+def test_only_elements_are_fields(answer):
+    row = "<!-- x --><instanceId>i</instanceId><?pi x?><status>running</status><!-- y -->"
+    (node,) = answer(xml_instances(f"<Instance>{row}</Instance>")).list_nodes()
+    assert node.extra == {"instanceId": "i", "status": "running"}
+
+
 def test_each_node_has_the_size_that_its_own_row_tells(answer):
     usual = {"instanceTypeId": "t", "instanceType": "small", "cpu": "1", "memory": "1024"}
     unlike = {"instanceTypeId": "u", "instanceType": "big", "cpu": "2", "memory": "2048"}

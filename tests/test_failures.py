@@ -408,6 +408,19 @@ def test_the_status_goes_before_the_code_in_an_error(requests_mock, driver, stat
     assert requests_mock.call_count == 1
 
 
+@pytest.mark.parametrize("code", ["abc", "4 04", "\u0664\u0660\u0664", "-4"])
+def test_a_code_that_is_no_number_is_none(requests_mock, driver, code):
+    requests_mock.post(URL, status_code=409, text=refusal(code))
+    error = fails(CALLS["read"], driver)
+    assert (type(error), error.http_code, error.code, error.message) == (MCSError, 409, None, "no")
+
+
+@pytest.mark.parametrize(("length", "shown"), [(200, "x" * 200), (201, "x" * 200 + "…")])
+def test_so_much_of_an_answer_is_shown(requests_mock, driver, length, shown):
+    requests_mock.post(URL, status_code=418, text="x" * length)
+    assert fails(CALLS["read"], driver).message == f"no answer of the API: {shown!r}"
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 @pytest.mark.parametrize(
     ("by", "word"), [(timedelta(hours=1), "behind"), (-timedelta(hours=1), "ahead of")]
@@ -656,6 +669,9 @@ def test_a_real_proxy(proxy, tls, authority, tmp_path, monkeypatch):
         assert cloud.driver().ex_get_balance().amount == 1000
     tunnelled = MCSNodeDriver("key", SECRET, url=tls("127.0.0.1"), proxy_url=proxy, ca_cert=path)
     assert CALLS["billed"](tunnelled) == "True"
+    nobody = {"proxy_url": "http://127.0.0.1:1", "ca_cert": path, "max_tries": 1}
+    stranded = MCSNodeDriver("key", SECRET, url=tls("127.0.0.1"), **nobody)
+    assert "no connection" in fails(CALLS["billed"], stranded).message
     wrong = MCSNodeDriver("key", SECRET, url=tls("other.example"), proxy_url=proxy, ca_cert=path)
     assert "certificate was refused" in fails(CALLS["billed"], wrong).message
 
