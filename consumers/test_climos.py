@@ -41,7 +41,9 @@ def library(tmp_path_factory):
     """Where the client and what it needs are unpacked."""
     folder = tmp_path_factory.mktemp("climos")
     for archive in SOURCES.iterdir():
-        shutil.unpack_archive(archive, folder)
+        # As commands: what the functions of these modules want to be told differs with the version.
+        module = "zipfile" if archive.suffix == ".zip" else "tarfile"
+        subprocess.run([sys.executable, "-m", module, "-e", archive, folder], check=True)
     return os.pathsep.join(str(path) for path in folder.iterdir())
 
 
