@@ -56,7 +56,7 @@ def test_the_python_runs(document, monkeypatch, request):
                     assert result.errors + result.failures == []
 
 
-#: Its blocks run in their order, in salt/test_page.py.
+#: Its blocks run in their order, in salt_extension/test_page.py.
 SALT = ROOT / "docs" / "salt.md"
 
 
