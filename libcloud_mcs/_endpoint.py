@@ -59,6 +59,8 @@ class Endpoint(NamedTuple):
         if secure is None and host is None and port is None and path is None:
             variable = os.environ.get("MOS_URL")
             return cls.from_url(variable, "MOS_URL") if variable else default
+        if not (secure is None or (isinstance(secure, int) and secure in (0, 1))):
+            raise TypeError(f"secure: expected True or False, got {secure!r}")
         return cls.from_parts(
             default.secure if secure is None else bool(secure),
             default.host if host is None else host,
@@ -105,6 +107,9 @@ class Endpoint(NamedTuple):
         :param argument: The URL they are from; ``""`` when the caller gave the parts.
         :raises ValueError: One of them cannot be part of a URL.
         """
+        for part, value in (("host", host), ("path", path)):
+            if not isinstance(value, str):
+                raise TypeError(f"{part}: expected text, got {type(value).__name__}")
         name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         if not name or any(char in "/?#@[]\\%" or char.isspace() for char in name):
             raise ValueError(f"{argument or 'host'}: a host name or an IP address was expected")

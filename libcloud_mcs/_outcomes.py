@@ -54,12 +54,14 @@ def understood(
     response: requests.Response,
     body: bytes,
     read: Callable[[Any], T],
+    via: str = "",
 ) -> T:
     """
     Understand an answer.
 
     :param params: What was asked.
     :param read: Makes of a parsed answer what the caller wants.
+    :param via: The proxy between, as a message names it; ``""`` for none.
     :raises MCSError: It is none of success. Whether it may be asked again is in ``retryable``.
     """
     status = response.status_code
@@ -80,30 +82,32 @@ def understood(
             error = _refused(action, params, response, refusal)
             error.code = refusal.code
         except MalformedAnswerError as malformed:
-            error = _unreadable(action, params, response, body, malformed)
+            error = _unreadable(action, params, response, body, malformed, via)
     error.http_code = status
     raise error
 
 
-def failed(action: Action, params: Params, url: str, error: Exception) -> MCSError:
+def failed(action: Action, params: Params, url: str, error: Exception, via: str = "") -> MCSError:
     """
     Make the error of a request that got no answer.
 
     :param params: What was asked.
     :param url: Whom.
     :param error: What went wrong.
+    :param via: The proxy between, as a message names it; ``""`` for none.
     """
     why = reason(error)
     if isinstance(error, (failures.InvalidURL, failures.InvalidSchema)):
         # An unusable proxy URL, for example: requests sent nothing.
-        return MCSError(f"nothing was sent: {why}")
+        return MCSError(f"nothing was sent{via}: {why}")
     if certificate_refused(error):
-        return MCSError(f"the endpoint's certificate was refused: {why}")
+        whose = "a certificate" if via else "the endpoint's certificate"
+        return MCSError(f"{whose} was refused{via}: {why}")
     if never_sent(error):
-        return MCSError(f"no connection to {url}: {why}", retryable=True)
+        return MCSError(f"no connection to {url}{via}: {why}", retryable=True)
     if action.kind is Kind.READ:
-        return MCSError(f"the connection was lost: {why}", retryable=True)
-    return _unknown(action, params, f"the connection was lost: {why}")
+        return MCSError(f"the connection{via} was lost: {why}", retryable=True)
+    return _unknown(action, params, f"the connection{via} was lost: {why}")
 
 
 def _refused(
@@ -141,13 +145,15 @@ def _unreadable(
     response: requests.Response,
     body: bytes,
     error: MalformedAnswerError,
+    via: str,
 ) -> MCSError:
     status = response.status_code
     if status < 300:
+        error.message += f" (received{via})" if via else ""
         if action.kind is Kind.READ:
             return error
         return _unknown(action, params, error.message)
-    message = f"no answer of the API: {excerpt(body, action)}"
+    message = f"no answer of the API{via}: {excerpt(body, action)}"
     if status == 429:
         return _rate_limit(action, message, response)
     if status >= 500:

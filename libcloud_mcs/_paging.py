@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Fetch", "collect", "pages", "side_by_side"]
 
@@ -115,23 +115,58 @@ def side_by_side(function: Callable[[A], T], arguments: list[A], concurrency: in
     """
     Call a function for each of several arguments, from several threads.
 
+    :param concurrency: How many calls may be under way at once; ``1`` starts no thread.
     :return: What it gave, in the order of the arguments.
     """
-    if not arguments:
-        return []
-    pool = _pool(min(concurrency, len(arguments)))
-    try:
-        return list(pool.map(function, arguments))
-    finally:
-        # Ctrl-C may come before map() has all of them: what has not begun then, never does.
-        pool.shutdown(cancel_futures=True)
+    with _Threads(min(concurrency, len(arguments))) as threads:
+        calls = [threads.submit(function, argument) for argument in arguments]
+        return [call() for call in calls]
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
-    # Imported when it is needed: many programs never do.
-    from concurrent.futures import ThreadPoolExecutor
+class _Threads:
+    """
+    Some threads, where there may be any. Else each call is made when its result is asked for:
+    with one thread, at the end of a program (the standard library starts none then), and where the
+    system has none left.
 
-    return ThreadPoolExecutor(threads)
+    :param count: How many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> _Threads:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        if self._pool is not None:
+            # What nobody asks for any more is not begun; what has begun is waited for. Ctrl-C may
+            # come before all calls are submitted.
+            self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, function: Callable[[A], T], argument: A) -> Callable[[], T]:
+        """
+        Begin a call.
+
+        :return: Gives its result, waiting for it.
+        """
+        if self._count > 1:
+            try:
+                return self._threads().submit(function, argument).result
+            except RuntimeError:
+                # From now on one after another. A call that was queued all the same is made twice,
+                # which does no harm: all of them only read.
+                self._count = 1
+        return lambda: function(argument)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            # Imported when it is needed: many programs never do. At the end of a program, it fails.
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._pool = ThreadPoolExecutor(self._count)
+        return self._pool
 
 
 class _Ahead(Generic[T]):
@@ -140,40 +175,39 @@ class _Ahead(Generic[T]):
     def __init__(self, fetch: Fetch[T], concurrency: int) -> None:
         self._fetch = fetch
         self._concurrency = concurrency
-        self._pool: ThreadPoolExecutor | None = None
+        self._threads = _Threads(concurrency)
+        self._looks_ahead = False
         self._offsets: Iterator[int] = iter(())
-        self._pages: dict[int, Future[tuple[list[T], int | None]]] = {}
+        self._pages: dict[int, Callable[[], tuple[list[T], int | None]]] = {}
 
     def __enter__(self) -> _Ahead[T]:
         return self
 
     def __exit__(self, *args: object) -> None:
-        if self._pool is not None:
-            # What nobody asks for any more is not begun; what has begun is waited for.
-            self._pool.shutdown(cancel_futures=True)
+        self._threads.__exit__()
 
     def __call__(self, offset: int) -> tuple[list[T], int | None]:
         if offset not in self._pages:
             found, told = self._fetch(offset)
-            if offset == 0 and told is not None and self._pool is None:
+            if offset == 0 and told is not None and not self._looks_ahead:
                 self._look_ahead(len(found) - 1, told)
             return found, told
-        page = self._pages.pop(offset).result()
+        page = self._pages.pop(offset)()
         self._fill()
         return page
 
     def _look_ahead(self, step: int, total: int) -> None:
         if self._concurrency > 1 and step > 0 and total > 2 * step + 1:
-            self._pool = _pool(self._concurrency)
+            self._looks_ahead = True
             self._offsets = iter(range(step, total - 1, step))
             self._fill()
 
     def _fill(self) -> None:
-        while self._pool and len(self._pages) < self._concurrency:
+        while self._looks_ahead and len(self._pages) < self._concurrency:
             offset = next(self._offsets, None)
             if offset is None:
                 return
-            self._pages[offset] = self._pool.submit(self._fetch, offset)
+            self._pages[offset] = self._threads.submit(self._fetch, offset)
 
 
 def _walk(

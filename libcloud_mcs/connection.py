@@ -15,16 +15,18 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
-import libcloud.security
 import requests
 from libcloud.common.base import ConnectionUserAndKey
 
 from libcloud_mcs import _outcomes as outcomes
+from libcloud_mcs._arguments import one_of, positive, whole_number
 from libcloud_mcs._endpoint import Endpoint
-from libcloud_mcs._transport import FAILURES, Session, read_body
+from libcloud_mcs._proxy import checked_proxy, environment_proxy, without_credentials
+from libcloud_mcs._transport import FAILURES, Session
+from libcloud_mcs._trust import Trust
 from libcloud_mcs._turns import Turns
 from libcloud_mcs.actions import ACTIONS, Action
 from libcloud_mcs.errors import MCSError, RateLimitError
@@ -41,6 +43,16 @@ T = TypeVar("T")
 
 def _as_it_is(answer: Any) -> Any:
     return answer
+
+
+class _Begun(NamedTuple):
+    """What a connection needs to send, in one process."""
+
+    process: int
+    session: Session
+    turns: Turns
+    #: The proxy's URL; ``""`` for none.
+    proxy: str
 
 
 class MCSConnection(ConnectionUserAndKey):
@@ -102,30 +114,32 @@ class MCSConnection(ConnectionUserAndKey):
         # libcloud's name for it, user_id, is typed as a number there.
         self.access_key = user_id
         self.region = region
-        self.http_method = _one_of(http_method, ("POST", "GET"), "http_method")
-        self.response_format = _one_of(response_format, ("xml", "json"), "response_format")
-        self.signature_method = _one_of(
+        self.http_method = one_of(http_method, ("POST", "GET"), "http_method")
+        self.response_format = one_of(response_format, ("xml", "json"), "response_format")
+        self.signature_method = one_of(
             signature_method, tuple(SIGNATURE_METHODS), "signature_method"
         )
-        self.timeout: float = _positive(60 if timeout is None else timeout, "timeout")
-        self.connect_timeout = _positive(connect_timeout, "connect_timeout")
-        self.deadline = _positive(deadline, "deadline")
-        self.max_tries = int(_positive(max_tries, "max_tries"))
-        self.retry_delay: float = _positive(
+        self.timeout: float = positive(60 if timeout is None else timeout, "timeout")
+        self.connect_timeout = positive(connect_timeout, "connect_timeout")
+        self.deadline = positive(deadline, "deadline")
+        self.max_tries = whole_number(max_tries, "max_tries")
+        self.retry_delay: float = positive(
             0.5 if retry_delay is None else retry_delay, "retry_delay"
         )
-        self.backoff: float = _positive(2.0 if backoff is None else backoff, "backoff")
-        if ca_cert is not None and not os.path.exists(ca_cert):
-            raise ValueError(f"ca_cert: there is no file {os.fspath(ca_cert)!r}")
-        self.ca_cert = ca_cert
+        self.backoff: float = positive(2.0 if backoff is None else backoff, "backoff")
         self._blank = requests.Request(
             self.http_method,
             self.endpoint.url,
             headers={"Accept-Encoding": "gzip, deflate"},
         ).prepare()
-        self._process = os.getpid()
-        self._session = Session()
-        self._turns = Turns()
+        self._proxy = None if proxy_url is None else checked_proxy(proxy_url, "proxy_url")
+        secure = self.endpoint.secure or (self._proxy or "").startswith("https:")
+        self._trust = Trust.choose(ca_cert) if secure or ca_cert is not None else None
+        self._begun: _Begun | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has connections of its own.
+        return {**self.__dict__, "_begun": None}
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: connections are opened when they are needed. libcloud calls this."""
@@ -134,13 +148,19 @@ class MCSConnection(ConnectionUserAndKey):
         """Refuse: libcloud's request is neither signed nor safe here; see :meth:`call`."""
         raise NotImplementedError("use MCSConnection.call(action, params)")
 
-    def set_http_proxy(self, proxy_url: str) -> None:
+    def set_http_proxy(self, proxy_url: str | None) -> None:
         """
         Use a proxy from now on.
 
-        :param proxy_url: ``http://[user:password@]host:port``
+        :param proxy_url: ``http://[user:password@]host:port``; ``None`` for no proxy, not even that
+            of the environment.
+        :raises ValueError: If it is not such a URL.
         """
+        self._proxy = "" if proxy_url is None else checked_proxy(proxy_url, "proxy_url")
+        if self._trust is None and self._proxy.startswith("https:"):
+            self._trust = Trust.choose(None)
         self.proxy_url = proxy_url
+        self._begun = None
 
     def call(
         self,
@@ -172,16 +192,14 @@ class MCSConnection(ConnectionUserAndKey):
                 (name + value).encode()
             except UnicodeEncodeError:
                 raise ValueError(f"{name}: it holds half a character (a surrogate)") from None
-        if self._process != os.getpid():
-            # A forked child must not write to its parent's connections, nor wait for its threads.
-            self._process, self._session, self._turns = os.getpid(), Session(), Turns()
         end = time.monotonic() + self.deadline
         tries = 0
         while True:
             tries += 1
             try:
-                with self._turns.turn(end):
-                    return self._try(entry, asked, read, end)
+                begun = self._begin()
+                with begun.turns.turn(end):
+                    return self._try(begun, entry, asked, read, end)
             except MCSError as error:
                 error.action, error.driver = action, self.driver
                 again, wait = error.retryable and tries < self.max_tries, 0.0
@@ -190,7 +208,7 @@ class MCSConnection(ConnectionUserAndKey):
                     wait = told or self.pause(tries)
                     again = time.monotonic() + wait < end
                 if isinstance(error, RateLimitError):
-                    self._turns.too_many(wait if again else 0)
+                    begun.turns.too_many(wait if again else 0)
                 if not again:
                     raise
                 _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, wait, error)
@@ -202,32 +220,51 @@ class MCSConnection(ConnectionUserAndKey):
 
         :param tries: How many tries there were.
         """
-        longest = min(_MAX_WAIT, self.retry_delay * self.backoff ** (tries - 1))
+        try:
+            longest = min(_MAX_WAIT, self.retry_delay * self.backoff ** (tries - 1))
+        except OverflowError:
+            longest = _MAX_WAIT
         return random.uniform(0, longest)
 
+    def _begin(self) -> _Begun:
+        """
+        Return what is needed to send, made anew in each process: a forked child must not write to
+        its parent's connections, nor wait for its threads.
+        """
+        begun = self._begun
+        if begun is None or begun.process != os.getpid():
+            proxy, trust = self._proxy, self._trust
+            try:
+                if proxy is None:
+                    proxy = environment_proxy(self.endpoint.url)
+                if trust is None and proxy.startswith("https:"):
+                    trust = Trust.choose(None)
+            except (ValueError, ImportError) as error:
+                raise MCSError(f"nothing was sent: {error}") from None
+            begun = self._begun = _Begun(os.getpid(), Session(trust), Turns(), proxy)
+        return begun
+
     def _try(
-        self, action: Action, params: dict[str, str], read: Callable[[Any], T], end: float
+        self,
+        begun: _Begun,
+        action: Action,
+        params: dict[str, str],
+        read: Callable[[Any], T],
+        end: float,
     ) -> T:
-        session = self._session
         request = self._signed(action, params)
-        settings = session.merge_environment_settings(
-            request.url, self._proxies(), True, self._verify(), None
-        )
-        left = max(0.001, end - time.monotonic())
-        timeout = min(self.timeout, left)
-        began = time.monotonic()
+        via = f" through the proxy {without_credentials(begun.proxy)!r}" if begun.proxy else ""
         try:
-            with session.send(
+            response, body = begun.session.exchange(
                 request,
-                allow_redirects=False,
-                timeout=(min(self.connect_timeout, left), timeout),
-                **settings,
-            ) as response:
-                body = read_body(response, began + timeout)
+                self.connect_timeout,
+                min(end, time.monotonic() + self.timeout),
+                begun.proxy,
+            )
         except FAILURES as error:
-            failure = outcomes.failed(action, params, self.endpoint.url, error)
+            failure = outcomes.failed(action, params, self.endpoint.url, error, via)
         else:
-            return outcomes.understood(action, params, response, body, read)
+            return outcomes.understood(action, params, response, body, read, via)
         # Not while the cause is at hand: its text has the URL, and with GET that has the signature.
         raise failure
 
@@ -265,27 +302,3 @@ class MCSConnection(ConnectionUserAndKey):
 
     def _now(self) -> datetime:
         return datetime.now(timezone.utc)
-
-    def _proxies(self) -> dict[str, str]:
-        return {"http": self.proxy_url, "https": self.proxy_url} if self.proxy_url else {}
-
-    def _verify(self) -> bool | str:
-        # libcloud's switch that turns verification off for the whole process is not obeyed:
-        # somebody who sets it means another cloud, and here are bills.
-        path = self.ca_cert or libcloud.security.CA_CERTS_PATH
-        if isinstance(path, (list, tuple)):
-            path = path[0]
-        return os.fspath(path) if path else True
-
-
-def _one_of(value: str, allowed: tuple[str, ...], argument: str) -> str:
-    if value not in allowed:
-        names = " or ".join(map(repr, allowed))
-        raise ValueError(f"{argument}: {names} was expected, not {value!r}")
-    return value
-
-
-def _positive(value: float, argument: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-        raise ValueError(f"{argument}: a number above 0 was expected, not {value!r}")
-    return value

@@ -23,6 +23,7 @@ from libcloud.compute.base import (
 from libcloud.compute.types import NodeState, Provider
 
 from libcloud_mcs import __version__, convert, keys
+from libcloud_mcs._arguments import one_line, whole_number
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._paging import Fetch, collect, pages, side_by_side
 from libcloud_mcs._waiting import until_running
@@ -124,12 +125,12 @@ class MCSNodeDriver(NodeDriver):
         page_size: int = 1000,
         concurrency: int = 8,
     ) -> None:
-        convert.text(key, "key")
-        convert.text(secret, "secret")
+        one_line(key, "key")
+        one_line(secret, "secret")
         if region is not None:
-            convert.text(region, "region")
-        self.page_size = _at_least_one(page_size, "page_size")
-        self.concurrency = _at_least_one(concurrency, "concurrency")
+            one_line(region, "region")
+        self.page_size = whole_number(page_size, "page_size")
+        self.concurrency = whole_number(concurrency, "concurrency")
         endpoint = Endpoint.choose(url, secure, host, port, path)
         self._connection_arguments = {
             "url": endpoint.url,
@@ -163,15 +164,17 @@ class MCSNodeDriver(NodeDriver):
         ``MOS_SECRET``, ``MOS_REGION`` and ``MOS_URL``.
 
         :param kwargs: Arguments of the constructor; they go before the environment.
-        :raises ValueError: ``MOS_ACCESS`` or ``MOS_SECRET`` is needed and not set.
+        :raises ValueError: If ``MOS_ACCESS`` or ``MOS_SECRET`` is needed and not set, or a variable
+            cannot be used. The message names the variable, and shows no secret.
         """
-        for argument, variable in (("key", "MOS_ACCESS"), ("secret", "MOS_SECRET")):
-            if argument not in kwargs:
-                kwargs[argument] = os.environ.get(variable)
-                if not kwargs[argument]:
-                    raise ValueError(f"{variable}: the environment variable is not set")
-        if "region" not in kwargs and os.environ.get("MOS_REGION"):
-            kwargs["region"] = os.environ["MOS_REGION"]
+        variables = {"key": "MOS_ACCESS", "secret": "MOS_SECRET", "region": "MOS_REGION"}
+        for argument, variable in variables.items():
+            if argument in kwargs:
+                continue
+            if value := os.environ.get(variable):
+                kwargs[argument] = one_line(value, variable)
+            elif argument != "region":
+                raise ValueError(f"{variable}: the environment variable is not set")
         return cls(**kwargs)
 
     def _ex_connection_class_kwargs(self) -> dict[str, Any]:
@@ -968,9 +971,3 @@ def _several(values: Iterable[T] | None, argument: str) -> list[T]:
     if isinstance(values, (str, Node)):
         raise TypeError(f"{argument}: a list was expected, not a single {type(values).__name__}")
     return [] if values is None else list(values)
-
-
-def _at_least_one(value: int, argument: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{argument}: a whole number above 0 was expected, not {value!r}")
-    return value

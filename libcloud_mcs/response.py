@@ -99,6 +99,10 @@ def _from_xml(body: bytes) -> tuple[str, Any]:
     root = etree.fromstring(body, parser)
     if root.getroottree().docinfo.internalDTD is not None:
         raise ValueError("a document type is not allowed in it")
+    if b"xmlns" in body:
+        # A namespace changes no name here.
+        for element in root.iter():
+            element.tag = etree.QName(element).localname
     return root.tag, _xml_value(root)
 
 

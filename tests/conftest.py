@@ -2,11 +2,13 @@ import contextlib
 import os
 import random
 import socket
+import ssl
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, settings
 from raw_server import read_request
 
@@ -96,6 +98,45 @@ def _no_environment(monkeypatch):
         "ALL_PROXY",
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def authority():
+    """An authority that nobody knows."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority):
+    """A TLS server whose certificate is for a name; gives its URL. It renews whatever comes."""
+
+    def run(name, issuer=authority, **kwargs):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert(name, **kwargs).configure_cert(context)
+        listener = socket.create_server(("127.0.0.1", 0))
+        started.append(listener)
+        body = b"<RenewInstanceResponse><return>True</return></RenewInstanceResponse>"
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                    with context.wrap_socket(connection, server_side=True) as wrapped:
+                        read_request(wrapped)
+                        wrapped.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+                except ssl.SSLError:
+                    continue
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
+        return f"https://127.0.0.1:{listener.getsockname()[1]}/"
+
+    started = []
+    yield run
+    for listener in started:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
 
 @pytest.fixture

@@ -4,9 +4,6 @@ import base64
 import pickle
 import re
 import socket
-import ssl
-import subprocess
-import sys
 import threading
 import time
 from datetime import datetime, timedelta, timezone
@@ -25,7 +22,6 @@ from libcloud.common.types import (
 )
 from libcloud.compute.base import NodeImage
 from libcloud.compute.types import KeyPairDoesNotExistError
-from raw_server import read_request
 from requests_mock import Mocker
 
 from libcloud_mcs import errors
@@ -564,44 +560,7 @@ def test_a_message_of_get_quotes_no_signature(server):
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-# TLS and proxies
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls(authority):
-    """A TLS server whose certificate is for a name; gives its URL."""
-
-    def run(name, issuer=authority, **kwargs):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        issuer.issue_cert(name, **kwargs).configure_cert(context)
-        listener = socket.create_server(("127.0.0.1", 0))
-        started.append(listener)
-
-        def serve():
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                    with context.wrap_socket(connection, server_side=True) as wrapped:
-                        read_request(wrapped)
-                        wrapped.sendall(answer(GOOD["billed"]))
-                except ssl.SSLError:
-                    continue
-                except OSError:
-                    return
-
-        threading.Thread(target=serve, daemon=True).start()
-        return f"https://127.0.0.1:{listener.getsockname()[1]}/"
-
-    started = []
-    yield run
-    for listener in started:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
+# TLS
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused_at_once(tls, waits, monkeypatch):
@@ -630,71 +589,6 @@ def test_a_private_authority_can_be_given(tls, authority, tmp_path, monkeypatch,
     assert "certificate was refused" in fails(CALLS["billed"], wrong).message
 
 
-def test_a_proxy_is_used(server):
-    url, seen = server(lambda connection: connection.sendall(answer(GOOD["read"])))
-    for proxied in (
-        MCSNodeDriver("key", SECRET, url="http://mcs.example/x", proxy_url=url.rstrip("/")),
-        MCSNodeDriver("key", SECRET, url="http://mcs.example/x"),
-    ):
-        proxied.connection.set_http_proxy(url.rstrip("/"))
-        proxied.ex_get_balance()
-        assert seen[-1].startswith(b"POST http://mcs.example/x HTTP/1.1\r\n")
-
-
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory):
-    """A real proxy in a process of its own; gives its URL."""
-    port_file = tmp_path_factory.mktemp("proxy") / "port"
-    command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0"]
-    command += ["--port-file", str(port_file), "--num-workers", "1", "--num-acceptors", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 30
-    while not (port_file.exists() and port_file.read_text().strip()):
-        assert time.monotonic() < end
-        assert process.poll() is None
-        real_sleep(0.05)
-    yield f"http://127.0.0.1:{port_file.read_text().strip()}"
-    process.terminate()
-    process.wait()
-
-
-def test_a_real_proxy(proxy, tls, authority, tmp_path, monkeypatch):
-    path = str(tmp_path / "ca.pem")
-    authority.cert_pem.write_to_path(path)
-    with Emulator() as cloud:
-        assert cloud.driver(proxy_url=proxy).ex_get_balance().amount == 1000
-        # Those of the environment are used as well, but for what NO_PROXY names.
-        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        assert cloud.driver().ex_get_balance().amount == 1000
-    tunnelled = MCSNodeDriver("key", SECRET, url=tls("127.0.0.1"), proxy_url=proxy, ca_cert=path)
-    assert CALLS["billed"](tunnelled) == "True"
-    nobody = {"proxy_url": "http://127.0.0.1:1", "ca_cert": path, "max_tries": 1}
-    stranded = MCSNodeDriver("key", SECRET, url=tls("127.0.0.1"), **nobody)
-    assert "no connection" in fails(CALLS["billed"], stranded).message
-    wrong = MCSNodeDriver("key", SECRET, url=tls("other.example"), proxy_url=proxy, ca_cert=path)
-    assert "certificate was refused" in fails(CALLS["billed"], wrong).message
-
-
-def test_a_socks_proxy_is_left_to_what_is_for_it(cloud, monkeypatch):
-    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
-    with pytest.raises(MCSError, match=r"127\.0\.0\.1") as caught:
-        cloud.driver(max_tries=1).ex_get_balance()
-    assert caught.value.http_code == 0
-    assert cloud.records == []
-
-
-def test_a_tunnel_that_cannot_be_opened_means_that_nothing_was_sent(proxy):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    # Nobody listens there any more: the proxy says so, and the request never leaves.
-    url = f"https://127.0.0.1:{port}/"
-    driver = MCSNodeDriver("key", SECRET, url=url, proxy_url=proxy, max_tries=2)
-    error = fails(CALLS["billed"], driver)
-    assert type(error) is MCSError
-    assert error.retryable is True
-
-
 def test_a_server_that_speaks_no_tls_got_nothing(server):
     url, seen = server(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     driver = MCSNodeDriver("key", SECRET, url=url.replace("http:", "https:"), max_tries=1)
@@ -713,18 +607,11 @@ def test_an_expired_or_self_signed_certificate_is_refused(tls, authority, tmp_pa
         in fails(CALLS["billed"], MCSNodeDriver("key", SECRET, url=expired, ca_cert=path)).message
     )
     # Nobody knows who made this one but itself.
-    own = tls("127.0.0.1", issuer=trustme.CA())
+    own = tls("127.0.0.1", trustme.CA())
     assert (
         "certificate was refused"
         in fails(CALLS["billed"], MCSNodeDriver("key", SECRET, url=own, ca_cert=path)).message
     )
-
-
-def test_a_proxy_that_makes_no_sense_is_no_lost_connection():
-    driver = MCSNodeDriver("key", SECRET, url="http://mcs.example/x", proxy_url="http://")
-    error = fails(CALLS["billed"], driver)
-    assert type(error) is MCSError
-    assert "nothing was sent" in error.message
 
 
 # The exceptions themselves

@@ -160,6 +160,6 @@ def test_an_endpoint_that_takes_one_request_at_a_time():
             assert [node.id for node in driver.list_nodes()] == [f"i{n}" for n in range(60)]
             assert 0 < len(server.refused) < 15
         finally:
-            driver.connection._session.close()
+            driver.connection._begin().session.close()
             server.shutdown()
             thread.join()

@@ -289,7 +289,7 @@ class Emulator:
 
     def driver(self, account: Account | None = None, **kwargs: Any) -> MCSNodeDriver:
         """
-        Make a driver that is connected to this endpoint.
+        Make a driver that is connected to this endpoint, past any proxy of the environment.
 
         :param account: The account to use; ``None``: the first.
         :param kwargs: Further arguments of the driver.
@@ -297,7 +297,10 @@ class Emulator:
         from libcloud_mcs.driver import MCSNodeDriver
 
         account = account or self.account
-        return MCSNodeDriver(account.access_key, account.secret, url=self.url, **kwargs)
+        driver = MCSNodeDriver(account.access_key, account.secret, url=self.url, **kwargs)
+        if kwargs.get("proxy_url") is None:
+            driver.connection.set_http_proxy(None)
+        return driver
 
     def inject(
         self,
