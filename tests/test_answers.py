@@ -1,6 +1,7 @@
 """What the driver makes of answers: both formats, odd ones, broken ones, hostile ones."""
 
 import json
+import re
 import time
 from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qsl
@@ -624,3 +625,45 @@ def test_fields_of_any_kind_make_a_node_or_are_malformed(row, page):
         except MalformedAnswerError:
             return
     assert [node.id for node in nodes] == [str(row["instanceId"])]
+
+
+# Namespaces
+
+ENVELOPES = {
+    "default": lambda body: body.replace("Response>", 'Response xmlns="urn:mcs">', 1),
+    "prefix": lambda body: re.sub(r"<(/?)(?=\w)", r"<\1m:", body).replace(
+        "Response>", 'Response xmlns:m="http://mcs.example/doc/2013">', 1
+    ),
+    "on a child": lambda body: body.replace("Set>", 'Set xmlns="urn:a">', 1),
+    "unused": lambda body: body.replace("Response>", 'Response xmlns:x="urn:x">', 1),
+    "attributes": lambda body: body.replace(
+        "Response>", 'Response xmlns:x="urn:x" x:id="1" requestId="2">', 1
+    ),
+}
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES.values(), ids=ENVELOPES)
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_namespace_changes_nothing(example, action, envelope):
+    plain = example(action, "xml").decode().partition("?>")[2].strip()
+    assert parse_answer(ACTIONS[action], envelope(plain).encode()) == parse_answer(
+        ACTIONS[action], plain.encode()
+    )
+
+
+def test_a_refusal_in_a_namespace_is_one(answer):
+    body = '<ErrorResponse xmlns="urn:mcs"><Error><code>404</code></Error></ErrorResponse>'
+    with pytest.raises(MCSError) as caught:
+        answer(body, status_code=404).ex_get_balance()
+    assert caught.value.code == 404
+
+
+def test_a_prefix_that_stands_for_nothing_is_no_answer(answer):
+    body = "<m:GetBalanceResponse><m:balance>1</m:balance></m:GetBalanceResponse>"
+    with pytest.raises(MalformedAnswerError):
+        answer(body).ex_get_balance()
+
+
+def test_the_word_in_a_value_is_left_alone(answer):
+    row = "<Instance><instanceId>i</instanceId><instanceName>xmlns=a</instanceName></Instance>"
+    assert answer(xml_instances(row)).list_nodes()[0].name == "xmlns=a"

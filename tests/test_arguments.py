@@ -1,5 +1,7 @@
 """Bad input is a clear error before anything is sent; so is a bad place to send it to."""
 
+import inspect
+import os
 from datetime import timedelta
 
 import pytest
@@ -339,3 +341,102 @@ def test_credentials_that_are_none(key, secret, error, words):
     with pytest.raises(error, match=f"^{words}") as caught:
         MCSNodeDriver(key, secret)
     assert SECRET not in str(caught.value)
+
+
+# The constructor, argument by argument
+
+NUMBERS = [0, -1, "1", "", True, False, [], {}, b"1", object(), float("nan"), 10**400]
+TEXTS = [5, b"text", [], {}, True, object(), "", " ", "\udc80", "a\0b", "a\n"]
+#: For each argument what it refuses.
+REFUSED = {
+    "key": [None, *TEXTS, " key", "key ", "key\n", "\tkey", "a\rb", "a\x7fb"],
+    "secret": [None, *TEXTS, " key", "key ", "key\n", "\tkey", "a\rb", "a\x7fb"],
+    "secure": ["no", "", 2, [], b"", float("nan"), object()],
+    "host": [*TEXTS, "a/b", "a b"],
+    "port": [0, -1, 65536, "80", "", True, [], 80.0, object()],
+    "region": [*TEXTS, " Beijing", "Beijing\n"],
+    "url": [*TEXTS, "ftp://example.com/", "example.com"],
+    "path": [5, b"/", [], {}, True, "mcs", " ", "/a b", "/\n"],
+    "timeout": NUMBERS,
+    "connect_timeout": [None, *NUMBERS],
+    "deadline": [None, *NUMBERS],
+    "max_tries": [None, *NUMBERS[:-1], 2.5, float("inf")],
+    "retry_delay": NUMBERS,
+    "backoff": NUMBERS,
+    "proxy_url": TEXTS,
+    "ca_cert": [5, b"ca.pem", [], {}, True, object(), "", "/no/such/file", "a\0b"],
+    "http_method": [None, *TEXTS, "PUT", "get"],
+    "response_format": [None, *TEXTS, "yaml", "XML"],
+    "signature_method": [None, *TEXTS, "MD5"],
+    "page_size": [None, *NUMBERS[:-1], 2.5],
+    "concurrency": [None, *NUMBERS[:-1], 2.5],
+}
+
+
+def test_the_table_has_every_argument():
+    assert set(REFUSED) == set(inspect.signature(MCSNodeDriver).parameters)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [(argument, value) for argument, values in REFUSED.items() for value in values],
+    ids=lambda value: value if isinstance(value, str) and value.isalpha() else repr(value)[:20],
+)
+def test_an_argument_that_makes_no_sense_is_refused_by_name(argument, value):
+    with pytest.raises((ValueError, TypeError), match=f"^{argument}: ") as caught:
+        MCSNodeDriver(**{"key": "key", "secret": SECRET, argument: value})
+    assert SECRET not in str(caught.value)
+
+
+def test_large_numbers_are_no_reason_to_fail(cloud):
+    settings = dict.fromkeys(
+        ("timeout", "connect_timeout", "deadline", "retry_delay", "backoff"), float("inf")
+    )
+    driver = cloud.driver(**settings, max_tries=10**30, page_size=10**6, concurrency=10**6)
+    assert driver.list_nodes() == []
+    assert 0 <= driver.connection.pause(10**30) <= 30
+
+
+# Keys and secrets as people paste them
+
+#: What they may end up with; none of it could ever sign a request.
+ODD = {
+    "a byte that is not UTF-8": b"caf\xe9" + SECRET.encode(),
+    "a line end": SECRET.encode() + b"\n",
+    "a carriage return": SECRET.encode() + b"\r\n",
+    "a space": b" " + SECRET.encode(),
+    "a no-break space": SECRET.encode() + "\u00a0".encode(),
+    "a control character": SECRET.encode() + b"\x01x",
+}
+
+
+@pytest.mark.parametrize("value", ODD.values(), ids=ODD)
+@pytest.mark.parametrize(
+    ("argument", "variable"),
+    [("key", "MOS_ACCESS"), ("secret", "MOS_SECRET"), ("region", "MOS_REGION")],
+)
+def test_a_credential_that_cannot_be_right_is_named_and_not_shown(
+    monkeypatch, argument, variable, value
+):
+    monkeypatch.setenv("MOS_ACCESS", "key")
+    monkeypatch.setenv("MOS_SECRET", "secret")
+    monkeypatch.setitem(os.environb, variable.encode(), value)
+    for make, name in (
+        (MCSNodeDriver.from_environment, variable),
+        (
+            lambda: MCSNodeDriver(**{"key": "k", "secret": "s", argument: os.fsdecode(value)}),
+            argument,
+        ),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}: ") as caught:
+            make()
+        shown = f"{caught.value} {caught.value!r}"
+        error = caught.value
+        assert error.__cause__ is None
+        assert error.__suppress_context__ or error.__context__ is None
+        assert SECRET not in shown
+
+
+def test_a_secret_may_have_any_letters(cloud):
+    account = cloud.add_account("ключ", "秘密 with spaces")
+    assert cloud.driver(account).ex_get_balance().amount == 1000

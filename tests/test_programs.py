@@ -1,0 +1,264 @@
+"""Other people's programs: their ends, their threads, and copies of what they hold."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+from libcloud.compute.base import NodeDriver
+
+from libcloud_mcs.emulator import Emulator, error
+from libcloud_mcs.errors import MCSError
+
+SECRET = "a-very-secret-secret"
+
+#: Every verb that may use threads, and how many things it gives of 30 instances.
+VERBS = {
+    "list_nodes": ("len(driver.list_nodes())", 30),
+    "list_nodes by IDs": ("len(driver.list_nodes(ex_node_ids=ids))", 30),
+    "ex_iterate_nodes": ("len(list(driver.ex_iterate_nodes()))", 30),
+    "list_volumes": ("len(driver.list_volumes())", 60),
+    "destroy_node": ("sum(node.destroy() for node in driver.list_nodes())", 30),
+}
+
+
+@pytest.fixture
+def fleet():
+    with Emulator(instances=30, terminate_seconds=60) as cloud:
+        yield cloud
+
+
+def run(cloud, program, concurrency=8, ids="[node.id for node in driver.list_nodes()]"):
+    """Run a program with a driver; gives what it printed."""
+    begin = f"""
+        import atexit, sys, threading
+        from libcloud_mcs import MCSNodeDriver
+
+        driver = MCSNodeDriver(
+            {cloud.access_key!r}, {cloud.secret!r}, url={cloud.url!r},
+            page_size=5, concurrency={concurrency},
+        )
+        ids = {ids}
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(begin) + textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+# The end of a program
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
+def test_a_verb_works_at_exit(fleet, verb, count, concurrency):
+    program = f"atexit.register(lambda: print({verb}))"
+    assert run(fleet, program, concurrency) == [str(count)]
+
+
+@pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
+def test_a_verb_works_at_exit_when_nothing_was_imported_for_it_before(fleet, verb, count):
+    program = f"""
+        assert "concurrent.futures.thread" not in sys.modules
+        atexit.register(lambda: print({verb}))
+    """
+    ids = [node.id for node in fleet.driver().list_nodes()]
+    assert run(fleet, program, ids=ids) == [str(count)]
+
+
+@pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
+def test_a_verb_works_in_a_thread_that_outlives_the_main_one(fleet, verb, count):
+    program = f"""
+        def work():
+            threading.main_thread().join()
+            print({verb})
+
+        threading.Thread(target=work).start()
+    """
+    assert run(fleet, program) == [str(count)]
+
+
+def test_a_list_that_was_begun_before_the_end_goes_on_after_it(fleet):
+    program = """
+        nodes = driver.ex_iterate_nodes()
+        next(nodes)
+        atexit.register(lambda: print(len(list(nodes))))
+    """
+    assert run(fleet, program) == ["29"]
+
+
+# Threads
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The threads that were started."""
+    found, start = [], threading.Thread.start
+
+    def record(self):
+        found.append(self)
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", record)
+    return found
+
+
+@pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
+def test_with_one_at_a_time_no_thread_is_started(fleet, started, verb, count):
+    driver = fleet.driver(page_size=5, concurrency=1)
+    ids = [node.id for node in driver.list_nodes()]
+    assert eval(verb, {"driver": driver, "ids": ids}) == count
+    assert started == []
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+@pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
+def test_where_no_thread_can_be_had_a_verb_goes_on_without(fleet, monkeypatch, verb, count, left):
+    driver = fleet.driver(page_size=5, concurrency=8)
+    ids = [node.id for node in driver.list_nodes()]
+    remaining, start = [left], threading.Thread.start
+
+    def refuse(self):
+        if not remaining[0]:
+            raise RuntimeError("can't start new thread")
+        remaining[0] -= 1
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert eval(verb, {"driver": driver, "ids": ids}) == count
+
+
+def test_an_error_is_the_same_without_threads(fleet):
+    driver = fleet.driver(concurrency=1, max_tries=1)
+    fleet.inject(error(418), on="DescribeInstanceVolumes", nth=3)
+    with pytest.raises(MCSError, match="Injected fault"):
+        driver.list_volumes()
+    assert sum(record.action == "DescribeInstanceVolumes" for record in fleet.records) == 3
+
+
+# Copies
+
+
+def things(driver):
+    """Everything that a verb gives and that holds the driver."""
+    node = driver.list_nodes()[0]
+    return {
+        "driver": driver,
+        "connection": driver.connection,
+        "node": node,
+        "size of a node": node.size,
+        "size": driver.list_sizes()[0],
+        "image": driver.list_images()[0],
+        "location": driver.list_locations()[0],
+        "key pair": driver.create_key_pair("mine"),
+        "volume": driver.list_volumes(node)[0],
+    }
+
+
+THINGS = (
+    "driver",
+    "connection",
+    "node",
+    "size of a node",
+    "size",
+    "image",
+    "location",
+    "key pair",
+    "volume",
+)
+WAYS = {
+    "deepcopy": copy.deepcopy,
+    **{
+        f"pickle, protocol {protocol}": lambda thing, protocol=protocol: pickle.loads(
+            pickle.dumps(thing, protocol)
+        )
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    },
+}
+
+
+def driver_of(thing):
+    return thing if isinstance(thing, NodeDriver) else thing.driver
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+@pytest.mark.parametrize("name", THINGS)
+def test_what_holds_a_driver_can_be_copied(fleet, name, way):
+    driver = fleet.driver()
+    thing = things(driver)[name]
+    copied = way(thing)
+    assert type(copied) is type(thing)
+    theirs = driver_of(copied)
+    assert theirs is not driver
+    assert theirs.connection.driver is theirs
+    # It has connections of its own, and works as the other does.
+    assert theirs.connection._begin().session is not driver.connection._begin().session
+    assert len(theirs.list_nodes()) == len(driver.list_nodes()) == 30
+    assert getattr(copied, "name", None) == getattr(thing, "name", None)
+    assert getattr(copied, "extra", None) == getattr(thing, "extra", None)
+
+
+def test_the_table_of_things_has_them_all(fleet):
+    assert set(things(fleet.driver())) == set(THINGS)
+
+
+def test_a_copy_keeps_every_setting(fleet):
+    settings = {
+        "region": "Shanghai",
+        "timeout": 7,
+        "connect_timeout": 6,
+        "deadline": 5,
+        "max_tries": 3,
+        "retry_delay": 0.2,
+        "backoff": 3.0,
+        "http_method": "GET",
+        "response_format": "json",
+        "signature_method": "HmacSHA1",
+        "page_size": 11,
+        "concurrency": 2,
+    }
+    driver = fleet.driver(**settings)
+    copied = pickle.loads(pickle.dumps(driver))
+    for name, value in settings.items():
+        holder = copied if hasattr(copied, name) and name != "connection" else copied.connection
+        assert getattr(holder, name) == value, name
+    assert copied.connection.key == fleet.secret
+
+
+def test_a_copy_of_the_emulators_driver_goes_straight_to_it(fleet, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert len(copy.deepcopy(fleet.driver()).list_nodes()) == 30
+
+
+def test_a_copy_does_not_wait_for_what_the_other_waits_for(fleet):
+    driver = fleet.driver()
+    driver.connection._begin().turns.too_many(60)
+    assert len(copy.deepcopy(driver).list_nodes()) == 30
+
+
+def test_sizes_come_out_of_a_cache_after_requests_were_made(fleet, tmp_path):
+    driver = fleet.driver()
+    (tmp_path / "sizes").write_bytes(pickle.dumps(driver.list_sizes()))
+    sizes = pickle.loads((tmp_path / "sizes").read_bytes())
+    assert {size.driver for size in sizes} == {sizes[0].driver}
+    assert [size.id for size in sizes] == [size.id for size in driver.list_sizes()]
+
+
+def state_of(node):
+    return node.driver.ex_get_node_state(node)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_nodes_go_to_a_pool_of_processes(fleet, method):
+    nodes = fleet.driver().list_nodes()[:4]
+    with ProcessPoolExecutor(2, mp_context=get_context(method)) as pool:
+        assert list(pool.map(state_of, nodes)) == ["running"] * 4
