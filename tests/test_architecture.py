@@ -88,8 +88,8 @@ def test_the_emulator_shares_only_the_table_and_the_signature_with_the_driver():
     shared = {"libcloud_mcs.actions", "libcloud_mcs.signature"}
     for path in (PACKAGE / "emulator").glob("*.py"):
         others = {name for name in imports(path) if ".emulator" not in name} - shared
-        # Emulator.driver() and a fixture give their users a driver that is connected to it.
-        gives_drivers = path.name in ("_emulator.py", "pytest_plugin.py")
+        # Emulator.driver() gives its users a driver that is connected to it.
+        gives_drivers = path.name == "_emulator.py"
         assert others == ({"libcloud_mcs.driver"} if gives_drivers else set()), path
 
 

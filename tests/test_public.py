@@ -35,7 +35,6 @@ SURFACE = {
     "libcloud_mcs.emulator.cloud": (
         "Addresses Changes Charge Cloud Instance KeyPair Lease Place Timing Volume"
     ),
-    "libcloud_mcs.emulator.pytest_plugin": "mcs_driver mcs_emulator",
     "libcloud_mcs.emulator.wire": ("Answer Part Request read_form render render_refusal verify"),
     "libcloud_mcs.errors": (
         "InsufficientBalanceError InvalidCredentialsError KeyPairNotFoundError MCSError"
@@ -51,6 +50,7 @@ SURFACE = {
     "libcloud_mcs.signature": (
         "SIGNATURE_METHODS canonical_host canonical_query sign string_to_sign"
     ),
+    "libcloud_mcs_pytest": "mcs_driver mcs_emulator",
 }
 
 #: What the driver has that is not libcloud's, or is its own in place of libcloud's.
@@ -92,7 +92,7 @@ VERBS = {
 def modules():
     # Salt's loader runs the modules in this folder, under names and in a world of its own.
     found = pkgutil.walk_packages(libcloud_mcs.__path__, "libcloud_mcs.")
-    names = ["libcloud_mcs", *(module.name for module in found)]
+    names = ["libcloud_mcs", "libcloud_mcs_pytest", *(module.name for module in found)]
     return [name for name in names if not name.startswith("libcloud_mcs.salt.clouds")]
 
 

@@ -9,6 +9,16 @@ A local MCS endpoint, true to the specification::
 From the command line: ``python -m libcloud_mcs.emulator``. Either needs the extra ``emulator``.
 """
 
+# ruff: noqa: E402 - nothing is imported before it is certain that all of it is there
+
+from importlib.util import find_spec
+
+for _package in ("tornado", "cryptography"):
+    if find_spec(_package) is None:
+        raise ImportError(
+            f"the emulator needs the package {_package!r}: pip install 'libcloud-mcs[emulator]'"
+        )
+
 from libcloud_mcs.emulator._clock import Clock
 from libcloud_mcs.emulator._emulator import Account, Emulator, Record
 from libcloud_mcs.emulator._faults import (

@@ -1,4 +1,9 @@
-"""The pytest fixtures that come with the package."""
+"""
+The pytest plugin of libcloud-mcs: the fixtures ``mcs_emulator`` and ``mcs_driver``.
+
+pytest imports it in every run on a machine where libcloud-mcs is installed. So it is a module
+outside the package, and imports nothing but pytest until a test asks for a fixture.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +22,10 @@ __all__ = ["mcs_driver", "mcs_emulator"]
 @pytest.fixture
 def mcs_emulator() -> Iterator[Emulator]:
     """A fresh emulated cloud, for this test alone."""
-    from libcloud_mcs.emulator import Emulator
-
+    try:
+        from libcloud_mcs.emulator import Emulator
+    except ImportError as error:
+        pytest.fail(str(error), pytrace=False)
     with Emulator() as emulator:
         yield emulator
 
