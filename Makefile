@@ -3,6 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Make a virtual environment, or say in one line why not. A Python without ensurepip (Debian's) would
+# leave half of one behind.
+define make_venv
+	@command -v "$(PYTHON)" >/dev/null || \
+		{ echo "error: there is no $(PYTHON): install Python 3.10 or newer, or name one: make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "error: $(PYTHON) is too old: Python 3.10 or newer is needed: make PYTHON=..." >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "error: $(PYTHON) lacks venv or pip: apt install python3-venv (Debian, Ubuntu), dnf install python3-pip (Fedora)" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(1) || { rm -rf $(1); exit 1; }
+endef
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -14,8 +26,19 @@ demo: $(VENV)/.demo ## a whole life of instances through libcloud, on the local 
 	@$(BIN)/python examples/demo.py
 
 .PHONY: test
-test: $(VENV)/.dev ## the whole test suite
+test: $(VENV)/.test salt ## the test suite; what cannot be had here is skipped, and named at the end
 	@$(BIN)/python -m pytest
+
+# Salt needs timelib, which has no wheels: without a C compiler and Python's headers, there is no Salt.
+.PHONY: salt
+salt: $(VENV)/.test
+	@$(BIN)/python -c 'import salt' 2>/dev/null || \
+	if printf '#include <Python.h>\n' | $${CC:-cc} -fsyntax-only -x c \
+		-I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" - 2>/dev/null; \
+	then echo "setting up Salt ..."; \
+		$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[salt]' 2>$(VENV)/salt.log || \
+		{ tail -n 3 $(VENV)/salt.log; echo "Salt could not be installed ($(VENV)/salt.log has it all)"; }; \
+	fi
 
 .PHONY: check
 check: $(VENV)/.dev ## lint, format, types, tests with their coverage
@@ -64,9 +87,7 @@ clean: ## remove what the other targets made
 	rm -rf .venv* build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-		{ echo "Python 3.10 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV)
+	$(call make_venv,$(VENV))
 
 $(VENV)/.demo: $(VENV)/bin/python setup.cfg pyproject.toml
 	@echo "setting up $(VENV) ..."
@@ -77,21 +98,26 @@ $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml
+$(VENV)/.test: $(VENV)/bin/python setup.cfg pyproject.toml
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.dev: $(VENV)/.test
+	@echo "setting up what checks need ..."
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
 
 # Beside the others: what these programs need clashes with what the tests need.
 .venv-dist/.ready: Makefile
 	@echo "setting up .venv-dist ..."
-	@$(PYTHON) -m venv .venv-dist
+	$(call make_venv,.venv-dist)
 	@.venv-dist/bin/python -m pip install -q --disable-pip-version-check build twine
 	@touch $@
 
 .venv-consumers/.ready: setup.cfg pyproject.toml consumers/requirements.txt
 	@echo "setting up .venv-consumers ..."
-	@$(PYTHON) -m venv .venv-consumers
+	$(call make_venv,.venv-consumers)
 	@.venv-consumers/bin/python -m pip install -q --disable-pip-version-check -r consumers/requirements.txt
 	@.venv-consumers/bin/python -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: \
 		-d .venv-consumers/climos mosclient==1.0.14 prettytable==0.7.2
@@ -99,14 +125,14 @@ $(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml
 
 .venv-docs/.ready: setup.cfg pyproject.toml
 	@echo "setting up .venv-docs ..."
-	@$(PYTHON) -m venv .venv-docs
+	$(call make_venv,.venv-docs)
 	@.venv-docs/bin/python -m pip install -q --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 # The versions are read from setup.cfg: what is promised there is what is tested.
 .venv-lower-bounds/.ready: setup.cfg pyproject.toml
 	@echo "setting up .venv-lower-bounds ..."
-	@$(PYTHON) -m venv .venv-lower-bounds
+	$(call make_venv,.venv-lower-bounds)
 	@sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg >.venv-lower-bounds/constraints.txt
 	@cat .venv-lower-bounds/constraints.txt
 	@test -s .venv-lower-bounds/constraints.txt

@@ -1,9 +1,11 @@
 import contextlib
 import os
 import random
+import signal
 import socket
 import ssl
 import threading
+from collections import Counter
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,6 +22,10 @@ settings.register_profile(
 )
 settings.load_profile("any machine")
 
+# A shell's "command &", nohup and some CI runners have it ignored, and children inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 FIXTURES = Path(__file__).parent / "fixtures"
 
 #: What a held clock shows at first.
@@ -29,6 +35,27 @@ AT_ONCE = {
     f"{what}_seconds": 0
     for what in ("boot", "start", "stop", "reboot", "rebuild", "change", "terminate")
 }
+
+
+def pytest_sessionfinish(session, exitstatus):
+    # CI sets it where everything can be had.
+    skipped = session.config.pluginmanager.get_plugin("terminalreporter").stats.get("skipped")
+    if skipped and os.environ.get("NOTHING_SKIPPED") and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter):
+    """Say at the very end what was not tested, and how to have it."""
+    yield
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+    )
+    if reasons:
+        terminalreporter.write_sep("=", "not tested here")
+        for reason, count in reasons.items():
+            terminalreporter.write_line(f"{count} tests: {reason}")
 
 
 @pytest.fixture

@@ -9,17 +9,13 @@ import pytest
 from conftest import START
 from lxml import html
 from plain_client import Client
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.support.ui import WebDriverWait
 
 from libcloud_mcs.convert import NODE_STATES
 from libcloud_mcs.emulator import Emulator
 from libcloud_mcs.emulator._page import render_page
-
-try:
-    from selenium import webdriver
-    from selenium.common.exceptions import StaleElementReferenceException
-    from selenium.webdriver.support.ui import WebDriverWait
-except ImportError:
-    webdriver = None
 
 HOSTILE = "</td></table><script>document.title='had'</script><img src=x onerror=\"x='\">&amp;"
 
@@ -324,11 +320,9 @@ def test_nothing_is_loaded_from_elsewhere():
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """A browser without a window. Where there is none, its tests are skipped, but not on CI."""
-    missing = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
-    missing += ["the Python package selenium"] if webdriver is None else []
-    if missing:
+    if not shutil.which("chromium") or not shutil.which("chromedriver"):
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-        give_up(f"a browser's tests need {', '.join(missing)}")
+        give_up("there is no browser: apt install chromium chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     for argument in (

@@ -319,7 +319,9 @@ def test_openssh_copies_files(driver, connect, tmp_path, options):
     key.write_text(pair.private_key)
     source.write_text("copied\n")
     scp = shutil.which("scp")
-    assert scp, "OpenSSH's client is needed: apt-get install openssh-client"
+    if not scp:
+        give_up = pytest.fail if os.environ.get("CI") else pytest.skip
+        give_up("there is no scp: apt install openssh-client")
     settings = {
         "BatchMode": "yes",
         "IdentityFile": key,

@@ -15,7 +15,8 @@ import pytest
 
 needs_salt = pytest.mark.skipif(
     importlib.util.find_spec("salt") is None,
-    reason="Salt is not installed (pip install 'libcloud-mcs[salt]')",
+    reason="Salt is not installed: install a C compiler and Python's headers (apt install gcc"
+    " python3-dev), then 'make test' again",
 )
 
 BIN = Path(sys.executable).parent

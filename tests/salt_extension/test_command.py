@@ -385,9 +385,8 @@ class TestDeploy:
     @pytest.fixture
     def cloud(self, node_network, port_22):
         # Salt tries a password at port 22, whatever "ssh_port" says.
-        pytest.importorskip("asyncssh")
         if not shutil.which("sftp"):
-            pytest.skip("Salt comes to machines with ssh and sftp")
+            pytest.skip("Salt's deployment needs ssh and sftp: apt install openssh-client")
         with Emulator(node_network=node_network, ssh=True, **AT_ONCE) as emulator:
             yield emulator
 
