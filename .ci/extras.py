@@ -76,6 +76,7 @@ def main(wheel):
             status, said = run(environments[""], code)
             assert status != 0, extra
             assert words in said.splitlines()[-1], f"[{extra}]: {said}"
+        test_runs(environments[""])
         status, said = run(environments["emulator"], WORKS["emulator-ssh"])
         assert status != 0
         assert "libcloud-mcs[emulator-ssh]" in said.splitlines()[-1], said
@@ -91,6 +92,24 @@ def environment(folder, wheel, extra):
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wanted]
     subprocess.run(pip, check=True)
     return python
+
+
+def test_runs(python):
+    """pytest beside the package alone: it starts, and a fixture's error names the extra."""
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "pytest"]
+    subprocess.run(pip, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "test_it.py")
+        for test, expected, words in (
+            ("def test_it(): pass", 0, "1 passed"),
+            ("def test_it(mcs_driver): pass", 1, "pip install 'libcloud-mcs[emulator]'"),
+        ):
+            file.write_text(test)
+            done = subprocess.run(
+                [python, "-m", "pytest", "-q", file], cwd=folder, capture_output=True, text=True
+            )
+            assert (done.returncode, words in done.stdout) == (expected, True), done.stdout
+    print("pytest runs without the extra 'emulator', and names it")
 
 
 def run(python, code):
