@@ -67,15 +67,16 @@ class MCSConnection(ConnectionUserAndKey):
     :param http_method: ``POST`` or ``GET``.
     :param response_format: ``xml`` or ``json``.
     :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
-    :param timeout: Seconds after which one try has failed: without a byte from the endpoint, or
-        with an answer that does not end.
+    :param timeout: Seconds after which one try has failed, from connecting to the last byte.
     :param connect_timeout: Seconds after which an attempt to connect has failed.
-    :param deadline: Seconds after which no further try is begun.
+    :param deadline: Seconds after which a call has failed, with all its tries.
     :param max_tries: How often one call is sent at most.
     :param retry_delay: The longest wait in seconds before the second try; waits are random.
     :param backoff: By what the longest wait grows with each try.
-    :param proxy_url: A proxy; without it those of the environment are used.
-    :param ca_cert: The path of a file with the certificates to trust, for this connection alone.
+    :param proxy_url: A proxy; without it those of the environment are used, as they are at the
+        first request.
+    :param ca_cert: The path of a file with the certificates to trust, for this connection alone. It
+        is read at once, and may go away then.
     """
 
     def __init__(

@@ -73,16 +73,16 @@ class MCSNodeDriver(NodeDriver):
     :param url: The endpoint as a URL, in place of the four parts. When neither it nor a part is
         given, the variable ``MOS_URL`` is used, and the public endpoint where that is not set.
     :param path: The endpoint's path. Default ``/mcs/v1``.
-    :param timeout: Seconds after which one try has failed: without a byte from the endpoint, or
-        with an answer that does not end.
+    :param timeout: Seconds after which one try has failed, from connecting to the last byte.
     :param connect_timeout: Seconds after which an attempt to connect has failed.
-    :param deadline: Seconds after which no further try of a call is begun.
+    :param deadline: Seconds after which a call has failed, with all its tries.
     :param max_tries: How often a call that may be repeated is sent at most.
     :param retry_delay: The longest wait in seconds before the second try; waits are random.
     :param backoff: By what the longest wait grows with each try.
     :param proxy_url: A proxy, ``http://[user:password@]host:port``; without it those of the
-        environment are used.
-    :param ca_cert: The path of a file with the certificates to trust, for this driver alone.
+        environment are used, as they are at the first request.
+    :param ca_cert: The path of a file with the certificates to trust, for this driver alone. It is
+        read at once, and may go away then.
     :param http_method: ``POST``, or ``GET``, which puts the parameters and the signature into URLs.
     :param response_format: ``xml`` or ``json``.
     :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.

@@ -1,12 +1,14 @@
 """Proxies: the constructor's and the environment's."""
 
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from raw_server import read_request
 
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator
@@ -121,8 +123,6 @@ def test_a_tunnel_that_cannot_be_opened_means_that_nothing_was_sent(proxy):
 
 def test_a_proxy_over_tls(authority, tmp_path, server):
     """The certificates to trust count for the proxy, too."""
-    import ssl
-
     path = str(tmp_path / "ca.pem")
     authority.cert_pem.write_to_path(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -131,7 +131,7 @@ def test_a_proxy_over_tls(authority, tmp_path, server):
 
     def treat(connection):
         with context.wrap_socket(connection, server_side=True) as wrapped:
-            seen.append(wrapped.recv(65536))
+            seen.append(read_request(wrapped))
             answer(200, BALANCE)(wrapped)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
