@@ -537,13 +537,10 @@ def test_deploy_node_refuses_what_create_node_does(world, argument):
     entry = TABLE["create_node"][argument]
     tried = {what: value for what, value in ANYTHING.items() if what not in entry.takes}
     for value in (*tried.values(), *entry.wrong):
-        if argument == "ex_keyname":
-            # Without a key nobody could log in, which is another error.
-            kwargs = {"ssh_key": str(world.private_file)}
-        else:
-            kwargs = {}
+        # Where there is no key at all, that is another error.
+        kwargs = {**NEEDED["deploy_node"](world), "ssh_key": world.private_file}
+        kwargs[argument] = in_world(value, world)
         before = len(world.cloud.records)
-        kwargs |= NEEDED["deploy_node"](world) | {argument: in_world(value, world)}
         with pytest.raises((TypeError, ValueError), match=rf"^{argument}\b.*: expected "):
             world.driver.deploy_node(**kwargs)
         assert len(world.cloud.records) == before
