@@ -59,11 +59,12 @@ def for_libcloud(
     ssh_interface: str,
     at_exit_func: Callable[..., object] | None,
     wait_period: float,
-    has_key_pair: bool,
+    key_pair: object,
 ) -> dict[str, Any]:
     """
     Check the arguments of ``deploy_node``, and give them as libcloud's takes them.
 
+    :param key_pair: The registered key pair with which the node is made, ``None`` for none.
     :return: The arguments. ``ssh_username`` is ``""`` where the caller passed none.
     :raises RuntimeError: If the package ``paramiko`` is missing, as libcloud has it.
     :raises OSError: If the file of a ``FileDeployment`` cannot be read.
@@ -79,6 +80,7 @@ def for_libcloud(
         raise TypeError(f"auth: expected a NodeAuthSSHKey, got {type_name(auth)}")
     if at_exit_func is not None and not callable(at_exit_func):
         raise TypeError(f"at_exit_func: expected a function, got {type_name(at_exit_func)}")
+    has_key_pair = isinstance(auth, NodeAuthSSHKey) or key_pair is not None
     files = _key_files(ssh_key, ssh_key_password)
     if has_key_pair and not (files or ssh_key_password or _has_other_keys()):
         raise ValueError(

@@ -917,7 +917,7 @@ class MCSNodeDriver(NodeDriver):
             ssh_interface=ssh_interface,
             at_exit_func=at_exit_func,
             wait_period=wait_period,
-            has_key_pair=auth is not None or create_node_kwargs.get("ex_keyname") is not None,
+            key_pair=create_node_kwargs.get("ex_keyname"),
         )
         try:
             return super().deploy_node(**given, **create_node_kwargs)

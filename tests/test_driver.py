@@ -2,9 +2,7 @@
 
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import ClassVar
 
-import libcloud.compute.base
 import pytest
 import requests
 from libcloud.common.types import LibcloudError
@@ -385,7 +383,7 @@ def test_the_path_is_signed_as_it_is_sent(cloud, path):
         assert driver.ex_get_balance().amount == 1000
 
 
-# Waiting and deploying
+# Waiting
 
 
 def test_waiting_asks_for_the_waited_nodes_alone(monkeypatch):
@@ -419,60 +417,6 @@ def test_waiting_with_other_arguments_for_the_list(monkeypatch):
         wanted = {"ex_filters": {"status": "running"}}
         assert len(driver.wait_until_running(nodes, ex_list_nodes_kwargs=wanted)) == 2
         assert asked == [wanted]
-
-
-class SSH:
-    """Stands for libcloud's SSH client: keeps what it is made with."""
-
-    made: ClassVar = []
-
-    def __init__(self, **kwargs):
-        self.made.append(kwargs)
-
-    def connect(self):
-        return True
-
-    def close(self):
-        return True
-
-
-class Deployment:
-    def run(self, node, client):
-        return node
-
-
-@pytest.fixture
-def ssh(monkeypatch):
-    monkeypatch.setattr(SSH, "made", [])
-    monkeypatch.setattr(libcloud.compute.base, "SSHClient", SSH)
-    monkeypatch.setattr("libcloud.compute.ssh.have_paramiko", True)
-    return SSH.made
-
-
-CIRROS = "cirros-0.3.0-x86_64.qcow2"
-
-
-def test_deploy_node_logs_in_with_the_generated_password_and_its_account(driver, ssh):
-    node = driver.deploy_node(Deployment(), name="web", size="small", image=CIRROS)
-    (made,) = ssh
-    password = driver.ex_get_password_data(node).password
-    assert (made["hostname"], made["username"]) == (node.public_ips[0], "cirros")
-    assert made["password"] == password
-
-
-def test_deploy_node_with_a_key(driver, ssh, key_material):
-    node = driver.deploy_node(
-        Deployment(),
-        name="web",
-        size="small",
-        image=CIRROS,
-        auth=NodeAuthSSHKey(key_material),
-        ssh_key="/no/such/key",
-        ssh_username="me",
-    )
-    (made,) = ssh
-    assert (made["username"], made["password"]) == ("me", None)
-    assert (made["key_files"], made["hostname"]) == ("/no/such/key", node.public_ips[0])
 
 
 @pytest.mark.parametrize("response_format", ["xml", "json"])

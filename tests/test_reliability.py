@@ -24,6 +24,7 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from libcloud.common.base import Connection
 from libcloud.compute.base import NodeAuthSSHKey, NodeImage, NodeSize
+from libcloud.compute.deployment import ScriptDeployment
 from libcloud.compute.types import DeploymentError, NodeState
 from ssh_keys import new_key, public_text
 from urllib3.connection import HTTPConnection
@@ -46,6 +47,7 @@ from libcloud_mcs.emulator.cloud import Lease
 from libcloud_mcs.errors import (
     InvalidCredentialsError,
     MCSError,
+    NotFoundError,
     OutcomeUnknownError,
     PrivateKeyRequiredError,
     RateLimitError,
@@ -704,6 +706,114 @@ def test_waiting_ends_in_time_and_says_how_things_are():
             driver.wait_until_running([node], ssh_interface="ips")
 
 
+def endpoint_with(requests_mock, *rows):
+    """Give a driver of an endpoint that lists these nodes and nothing else."""
+    rows = [
+        {"instanceId": f"i-{n}", "instanceName": f"web{n}", "status": "running", **row}
+        for n, row in enumerate(rows, 1)
+    ]
+    tree = {"InstanceSet": {"Instance": rows}}
+    requests_mock.post(
+        "https://mosapi.meituan.com/mcs/v1", json={"DescribeInstancesResponse": tree}
+    )
+    return MCSNodeDriver("key", "secret", response_format="json")
+
+
+V4, V6, PRIVATE_V4, PRIVATE_V6 = "198.18.0.1", "2001:db8::1", "10.0.0.1", "fd00::1"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "kwargs", "words"),
+    [
+        (
+            PRIVATE_V4,
+            {},
+            "no public IPv4 address (ssh_interface='public_ips'), only private 10.0.0.1;"
+            " ssh_interface='private_ips' waits for 10.0.0.1",
+        ),
+        (
+            V4,
+            {"ssh_interface": "private_ips"},
+            "no private IPv4 address (ssh_interface='private_ips'), only public 198.18.0.1;"
+            " ssh_interface='public_ips' waits for 198.18.0.1",
+        ),
+        (
+            f"{V6},{PRIVATE_V6}",
+            {},
+            "no public IPv4 address (ssh_interface='public_ips'), only public 2001:db8::1,"
+            " private fd00::1; wait_until_running(…, force_ipv4=False) waits for IPv6 addresses",
+        ),
+        (
+            PRIVATE_V6,
+            {"force_ipv4": False},
+            "no public address (ssh_interface='public_ips'), only private fd00::1;"
+            " ssh_interface='private_ips' waits for fd00::1",
+        ),
+        ("", {}, "no public IPv4 address (ssh_interface='public_ips') and no other"),
+        ("", {"force_ipv4": False}, "no public address (ssh_interface='public_ips') and no other"),
+    ],
+)
+def test_a_node_that_runs_without_the_address_says_which_it_has(
+    requests_mock, addresses, kwargs, words
+):
+    driver = endpoint_with(
+        requests_mock, {"ipAddresses": addresses}, {"ipAddresses": f"{V4},{PRIVATE_V4}"}
+    )
+    with pytest.raises(MCSError) as caught:
+        driver.wait_until_running(["web1", "web2"], wait_period=0.01, timeout=0.01, **kwargs)
+    assert f"Timed out after 0.01 seconds: 'web1' runs but has {words}" in str(caught.value)
+    assert "web2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "kwargs", "found"),
+    [
+        (f"{V4},{PRIVATE_V4}", {}, [V4]),
+        (f"{V4},{PRIVATE_V4}", {"ssh_interface": "private_ips"}, [PRIVATE_V4]),
+        (f"{V6},{V4}", {}, [V4]),
+        (f"{V6},{V4}", {"force_ipv4": False}, [V6, V4]),
+    ],
+)
+def test_the_addresses_that_were_waited_for_are_given(requests_mock, addresses, kwargs, found):
+    driver = endpoint_with(requests_mock, {"ipAddresses": addresses})
+    ((node, given),) = driver.wait_until_running(["i-1"], **kwargs)
+    assert (node.name, given) == ("web1", found)
+
+
+def test_a_node_may_be_waited_for_by_its_name_before_it_is_listed():
+    with Emulator(boot_seconds=0.05) as cloud:
+        driver = cloud.driver()
+        making = meanwhile(lambda: make(cloud, "web"))
+        cloud.inject(making, on="DescribeInstances", nth=3, times=1)
+        (up,) = driver.wait_until_running(["web"], wait_period=0.01)
+        assert up[0].name == "web"
+        # From then on it is the node of that ID.
+        assert cloud.records[-1].params["InstanceId.1"] == up[0].id
+        with pytest.raises(NotFoundError, match="no node has the ID or name 'none'"):
+            driver.wait_until_running([up[0], "none"], wait_period=0.01)
+        nodes = driver.wait_until_running(["web", up[0].id, up[0]], wait_period=0.01)
+        assert [node.id for node, _ in nodes] == [up[0].id]
+
+
+def make(cloud, name):
+    account = cloud.cloud
+    account.create(account.template(IMAGE), account.instance_type("small"), Lease(1, "H"), name)
+
+
+def test_a_node_on_its_way_out_is_not_taken_for_the_one_of_its_name(requests_mock):
+    rows = [
+        {"instanceName": "web", "status": status, "ipAddresses": V4}
+        for status in ("running", "deleting")
+    ]
+    for some in (rows, rows[::-1]):
+        driver = endpoint_with(requests_mock, *some)
+        ((node, _),) = driver.wait_until_running(["web"], wait_period=0.01)
+        assert node.state is NodeState.RUNNING
+    driver = endpoint_with(requests_mock, rows[1])
+    with pytest.raises(MCSError, match="'web' cannot come up any more: it is deleting"):
+        driver.wait_until_running(["web"], wait_period=0.01)
+
+
 def test_looks_come_at_longer_and_longer_intervals(monkeypatch):
     with Emulator(boot_seconds=1000) as cloud:
         driver = cloud.driver()
@@ -738,7 +848,12 @@ def test_deploy_node_says_so_too(monkeypatch):
         cloud.inject(meanwhile(fail), on="DescribeInstances", nth=2)
         with pytest.raises(DeploymentError, match="cannot come up any more"):
             driver.deploy_node(
-                deploy=None, name="a", size="small", image=IMAGE, wait_period=0.01, timeout=5
+                deploy=ScriptDeployment("true"),
+                name="a",
+                size="small",
+                image=IMAGE,
+                wait_period=0.01,
+                timeout=5,
             )
 
 
