@@ -61,11 +61,12 @@ class MCSNodeDriver(NodeDriver):
     Driver for Meituan's compute cloud MCS (MOS).
 
     Templates are images, instance types are sizes, instances are nodes. Every argument that names
-    a thing takes the object, its ID or its name. Times are aware and in UTC.
+    a thing takes the object, its ID or its name; one that names several takes a list of these.
+    Times are aware and in UTC.
 
     Every verb may raise :class:`~libcloud_mcs.errors.MCSError`, and those that change or cost
-    something its subclass :class:`~libcloud_mcs.errors.OutcomeUnknownError`; wrong arguments
-    raise ``ValueError`` or ``TypeError`` before anything is sent.
+    something its subclass :class:`~libcloud_mcs.errors.OutcomeUnknownError`. Wrong arguments
+    raise ``ValueError`` or ``TypeError`` before anything is sent; so do things of another cloud.
 
     :param key: The access key.
     :param secret: The access key's secret.
@@ -330,18 +331,17 @@ class MCSNodeDriver(NodeDriver):
         :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
         """
         made = self._make_key_pair(arguments.text(name, "name"))
+        key = _key_text.PublicKey(made.public_key, made.fingerprint)
         try:
-            pair = self._register(
-                name, _key_text.public_key(made.public_key, "name"), under_any_name=True
-            )
+            pair = self._register(name, key, under_any_name=True)
+            pair.private_key = made.private_key
+            return pair
         except BaseException as error:
             if not _nothing_done(error):
                 error.private_key = made.private_key  # type: ignore[attr-defined]
                 if isinstance(error, MCSError):
                     error.message += "; 'private_key' of this error has the only copy of the key"
             raise
-        pair.private_key = made.private_key
-        return pair
 
     def delete_key_pair(self, key_pair: KeyPair | str) -> bool:
         """
@@ -355,7 +355,9 @@ class MCSNodeDriver(NodeDriver):
     def _make_key_pair(self, name: str) -> KeyPair:
         # In an object whose repr() shows no key: tools print the variables of a traceback's frames.
         public_key, private_key = keys.generate_key_pair(name)
-        return KeyPair(name, public_key, "", self, private_key)
+        # Without its comment, which may hold anything.
+        fingerprint = keys.public_key_fingerprint(" ".join(public_key.split()[:2]), "public_key")
+        return KeyPair(name, public_key, fingerprint, self, private_key)
 
     def _register(
         self, name: str, key: _key_text.PublicKey, under_any_name: bool = False
@@ -738,8 +740,8 @@ class MCSNodeDriver(NodeDriver):
             if key is None:
                 name = answer.get("keypairName") or answer.get("keypairId")
                 raise PrivateKeyRequiredError(
-                    f"private_key: expected that of the key pair {name!r}, with which the password"
-                    " is encrypted, got none",
+                    f"private_key: the password is encrypted with the key pair {name!r}; its"
+                    " private key is needed",
                     action="GetPasswordData",
                     driver=self,
                 )
@@ -921,8 +923,10 @@ class MCSNodeDriver(NodeDriver):
         )
         try:
             return super().deploy_node(**given, **create_node_kwargs)
-        except KeyboardInterrupt:
-            # There is no DeploymentError then that has the node.
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C, for one: there is no DeploymentError then that has the node.
             name = create_node_kwargs.get("name")
             _log.error(
                 "deploy_node() was interrupted: the node %r may have been made and is leased then;"
@@ -986,7 +990,11 @@ class MCSNodeDriver(NodeDriver):
                 "GetPasswordData", {"InstanceId": node_id}, convert.to_metadata
             )
         except MCSError as error:
-            _log.warning("the account of the node %r is not known: %s", node.name, error)
+            _log.warning(
+                "logging in to the node %r without GetPasswordData, which failed: %s",
+                node.name,
+                error,
+            )
             return {}
 
     # What the verbs stand on

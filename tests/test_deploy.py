@@ -241,7 +241,7 @@ def test_with_a_key_it_goes_on_whatever_becomes_of_the_password(
     emulated.inject(ANSWERS[what], on="GetPasswordData")
     deploy(emulated, ssh_key=key_file, auth=NodeAuthSSHKey(public_text(RSA)))
     assert (ssh[0]["username"], ssh[0]["key_files"]) == ("root", key_file)
-    assert "the account of the node 'web' is not known" in caplog.text
+    assert "logging in to the node 'web' without GetPasswordData, which failed: " in caplog.text
     assert asked(emulated)
     emulated.faults.clear()
     deploy(emulated, ssh_key=key_file, name="db")
@@ -477,13 +477,17 @@ def test_a_node_without_an_address_where_it_is_waited_for(requests_mock, ssh, ke
 
 
 class Interrupted(Deployment):
+    def __init__(self, error):
+        self.error = error
+
     def run(self, node, client):
-        raise KeyboardInterrupt
+        raise self.error
 
 
-def test_ctrl_c_says_which_node_may_be_there(emulated, ssh, caplog):
-    with pytest.raises(KeyboardInterrupt):
-        deploy(emulated, deploy=Interrupted())
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interruption_says_which_node_may_be_there(emulated, ssh, caplog, error):
+    with pytest.raises(error):
+        deploy(emulated, deploy=Interrupted(error))
     (node,) = eval(
         re.search(r"; (driver\.list_nodes\(.*\)) tells", caplog.text)[1],
         {"driver": emulated.driver()},

@@ -146,6 +146,21 @@ def test_a_key_pair_made_here(driver):
     assert driver.get_key_pair("my key").fingerprint == pair.fingerprint
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["-----BEGIN PUBLIC KEY", "# mine", "a\u2028b", "x-cert-v01@openssh.com ", "me \t " * 20],
+)
+def test_a_key_pair_made_here_may_have_any_name_that_the_endpoint_takes(cloud, name):
+    driver = cloud.driver()
+    try:
+        pair = driver.create_key_pair(name)
+    except MCSError as error:
+        assert (error.action, error.http_code // 100) == ("ImportKeyPair", 4)
+        assert not hasattr(error, "private_key")
+    else:
+        assert driver.get_key_pair(name).fingerprint == pair.fingerprint
+
+
 # Nodes
 
 

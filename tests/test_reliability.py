@@ -789,6 +789,8 @@ def test_a_node_may_be_waited_for_by_its_name_before_it_is_listed():
         assert up[0].name == "web"
         # From then on it is the node of that ID.
         assert cloud.records[-1].params["InstanceId.1"] == up[0].id
+        with pytest.raises(MCSError, match="seconds: 'none' is missing$"):
+            driver.wait_until_running([up[0], "none"], timeout=0)
         with pytest.raises(NotFoundError, match="no node has the ID or name 'none'"):
             driver.wait_until_running([up[0], "none"], wait_period=0.01)
         nodes = driver.wait_until_running(["web", up[0].id, up[0]], wait_period=0.01)

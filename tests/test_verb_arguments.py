@@ -596,3 +596,10 @@ def test_whatever_it_takes_works(new_world, monkeypatch, verb, argument):
 
 def with_key(needed):
     return lambda world: needed(world) | {"ssh_key": world.private_file}
+
+
+def test_what_goes_past_the_verbs_has_to_be_text_too(world):
+    before = len(world.cloud.records)
+    with pytest.raises(ValueError, match="^InstanceId: it holds half a character"):
+        world.driver.connection.call("GetInstanceContractInfo", {"InstanceId": "\ud800"})
+    assert len(world.cloud.records) == before
