@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["decrypt_password", "generate_key_pair", "load_private_key", "public_key_fingerprint"]
 
 _RSA_BITS = 2048
+#: How the base64 of a private key in OpenSSH's form begins, and goes on in one without a cipher.
+_OPENSSH, _NO_CIPHER = "b3BlbnNzaC1rZXktdjEA", "AAAABG5vbmU"
 _RSA = "an RSA private key in PEM or OpenSSH's form"
 
 
@@ -75,24 +77,22 @@ def load_private_key(
 
     text = _private_text(private_key)
     secret = _passphrase(passphrase)
+    encrypted = "ENCRYPTED" in text or (_OPENSSH in text and _OPENSSH + _NO_CIPHER not in text)
+    if encrypted and secret is None:
+        raise ValueError("passphrase: expected one, since the private key is encrypted, got none")
     load: Any = serialization.load_pem_private_key
     if "BEGIN OPENSSH PRIVATE KEY" in text:
         load = serialization.load_ssh_private_key
     try:
-        key = load(text.encode(), password=secret)
-    except TypeError:
-        # That is how cryptography says both.
-        if secret:
-            raise ValueError(
-                "passphrase: expected none, since the private key is not encrypted, got one"
-            ) from None
-        raise ValueError(
-            "passphrase: expected one, since the private key is encrypted, got none"
-        ) from None
+        key = load(text.encode(), password=secret if encrypted else None)
     except Exception:
         # Whatever is wrong with it, the text of a private key must not get into a message.
-        got = "a key that cannot be read" + (" with this passphrase" if secret else "")
+        got = "a key that cannot be read" + (" with this passphrase" if encrypted else "")
         raise _key_text.wrong("private_key", _RSA, got) from None
+    if secret and not encrypted:
+        raise ValueError(
+            "passphrase: expected none, since the private key is not encrypted, got one"
+        )
     if not isinstance(key, rsa.RSAPrivateKey):
         hint = "no other kind decrypts passwords"
         raise _key_text.wrong("private_key", _RSA, "a key of another kind", hint)

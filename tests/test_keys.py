@@ -297,7 +297,7 @@ WRONG_PRIVATE = "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n-----END RSA PRIVATE
         (b"", None, "got an empty text"),
         (b" \n", None, "got an empty text"),
         (WRONG_PRIVATE, None, "got a key that cannot be read$"),
-        (WRONG_PRIVATE, "some", "got a key that cannot be read with this passphrase"),
+        (WRONG_PRIVATE, "some", "got a key that cannot be read$"),
         (private_text(KEY, passphrase=b"right"), "wrong", "cannot be read with this passphrase"),
         (private_text(KEY, "OpenSSH", b"right"), "wrong", "cannot be read with this passphrase"),
         (private_text(ed25519.Ed25519PrivateKey.generate(), "PKCS8"), None, "of another kind"),
