@@ -15,9 +15,9 @@ from libcloud.compute.types import NodeState
 
 __all__ = [
     "flag",
-    "number",
     "one_of",
     "reference",
+    "seconds",
     "several",
     "text",
     "type_name",
@@ -118,7 +118,7 @@ def flag(value: object, argument: str) -> bool:
     return value
 
 
-def number(value: object, argument: str) -> float:
+def seconds(value: object, argument: str) -> float:
     """
     Check a number of seconds, which may be 0 or infinite.
 

@@ -18,7 +18,7 @@ from libcloud.compute.base import Node, NodeAuthPassword, NodeAuthSSHKey
 from libcloud.compute.deployment import FileDeployment, MultiStepDeployment, ScriptDeployment
 
 from libcloud_mcs import _key_text
-from libcloud_mcs._arguments import number, one_of, several, text, type_name, whole, writable
+from libcloud_mcs._arguments import one_of, seconds, several, text, type_name, whole, writable
 from libcloud_mcs._waiting import INTERFACES
 
 __all__ = ["Task", "for_libcloud"]
@@ -95,15 +95,15 @@ def for_libcloud(
         "ssh_username": "" if ssh_username is None else text(ssh_username, "ssh_username"),
         "ssh_alternate_usernames": names,
         "ssh_port": whole(ssh_port, "ssh_port", 1, 65535),
-        "ssh_timeout": None if ssh_timeout is None else number(ssh_timeout, "ssh_timeout"),
+        "ssh_timeout": None if ssh_timeout is None else seconds(ssh_timeout, "ssh_timeout"),
         "ssh_key": files,
         "ssh_key_password": ssh_key_password or None,
         "auth": auth,
-        "timeout": None if timeout is None else number(timeout, "timeout"),
+        "timeout": None if timeout is None else seconds(timeout, "timeout"),
         "max_tries": whole(max_tries, "max_tries", 1),
         "ssh_interface": one_of(ssh_interface, INTERFACES, "ssh_interface"),
         "at_exit_func": at_exit_func,
-        "wait_period": number(wait_period, "wait_period"),
+        "wait_period": seconds(wait_period, "wait_period"),
     }
 
 
@@ -127,7 +127,7 @@ def _check_deployment(deploy: Any, argument: str) -> None:
             if not isinstance(word, str):
                 raise TypeError(f"{argument}.args: expected texts, got {type_name(word)}")
         if deploy.timeout is not None:
-            number(deploy.timeout, f"{argument}.timeout")
+            seconds(deploy.timeout, f"{argument}.timeout")
 
 
 def _key_files(ssh_key: Any, password: str | bytes | None) -> str | list[str] | None:

@@ -818,8 +818,8 @@ class MCSNodeDriver(NodeDriver):
         nodes = arguments.several(nodes, "nodes")
         # By their IDs, each once.
         awaited = {_reference(node, Node, "nodes"): node for node in nodes}
-        arguments.number(wait_period, "wait_period")
-        arguments.number(timeout, "timeout")
+        arguments.seconds(wait_period, "wait_period")
+        arguments.seconds(timeout, "timeout")
         addresses = Addresses(
             arguments.one_of(ssh_interface, INTERFACES, "ssh_interface"),
             arguments.flag(force_ipv4, "force_ipv4"),
@@ -876,7 +876,8 @@ class MCSNodeDriver(NodeDriver):
 
         What is known to fail fails before anything is sent: files that cannot be read, keys that
         cannot be used, arguments of other types. The account and the password of the node are asked
-        for (``GetPasswordData``) only where they are needed.
+        for (``GetPasswordData``) only where they are needed. What fails when the node was made is
+        libcloud's ``DeploymentError``: the node is in ``node``, and its ID in the message.
 
         :param deploy: What to run.
         :param ssh_username: The account to log in to. Left out: the one that the node came with,
@@ -886,7 +887,8 @@ class MCSNodeDriver(NodeDriver):
         :param ssh_timeout: Seconds after which an attempt to log in has failed.
         :param ssh_key: The path of the private key, or several; ``~`` is expanded. With a key, no
             password is asked for.
-        :param ssh_key_password: The passphrase of the private key.
+        :param ssh_key_password: The passphrase of the private key. Without a key, libcloud takes it
+            for the account's password.
         :param auth: As for :meth:`create_node`.
         :param timeout: Seconds after which to give up: waiting for the node, and logging in to it.
         :param max_tries: How often the deployment is run at most.
@@ -897,8 +899,6 @@ class MCSNodeDriver(NodeDriver):
         :param wait_period: Seconds between two looks at the node, at most.
         :param create_node_kwargs: Other arguments of :meth:`create_node`: ``name``, ``size``,
             ``image``, ``ex_keyname``, …
-        :raises DeploymentError: If the node was made and then something failed. The node is in
-            ``node``, and its ID in the message.
         :raises RuntimeError: If the package ``paramiko`` is missing (the extra ``deploy``).
         :raises OSError: If the file of a ``FileDeployment`` cannot be read.
         """
