@@ -54,7 +54,7 @@ def life(driver: MCSNodeDriver, pair: KeyPair) -> None:
     ((node, addresses),) = driver.wait_until_running([node], wait_period=0.1)
     assert_type(node, Node)
     assert_type(addresses, list[str])
-    assert driver.wait_until_running(["web", node.id], force_ipv4=False)
+    assert driver.wait_until_running(["web", node], force_ipv4=False)
     assert_type(driver.list_nodes(ex_node_ids=[node, "web"], ex_names=[node]), list[Node])
     assert driver.list_nodes(ex_filters={"status": [NodeState.RUNNING, "ready"]})
     assert_type(driver.ex_get_node_state(node), NodeState)
