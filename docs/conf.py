@@ -20,7 +20,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Of other packages and of Python: without their documentation at hand nothing can be looked up.
     (r"py:.*", r"(libcloud|requests|os|datetime|decimal|collections|pathlib|random|typing)\..*"),
-    (r"py:.*", r"(Any|Decimal|Node|PathLike|RSAPrivateKey|datetime|timedelta)"),
+    (
+        r"py:.*",
+        r"(Any|Decimal|Deployment|Node|NodeAuth\w+|PathLike|RSAPrivateKey|datetime|timedelta)",
+    ),
     # The connection and the cloud inside are for those who read the source.
     (r"py:.*", r"libcloud_mcs\.(connection\.MCSConnection|emulator\.(cloud|wire|_\w+)\.\w+)"),
 ]

@@ -1,69 +1,195 @@
-"""Arguments of the driver's constructor, checked before anything is made of them."""
+"""
+Checks of what a caller passes.
+
+Each raises a ``TypeError`` or ``ValueError`` that names the argument and says what was expected and
+what came. No message quotes a value that may be a secret.
+"""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
 
-__all__ = ["one_line", "one_of", "positive", "whole_number"]
+from libcloud.compute.base import KeyPair, Node
+from libcloud.compute.types import NodeState
+
+__all__ = [
+    "flag",
+    "one_line",
+    "one_of",
+    "positive",
+    "reference",
+    "seconds",
+    "several",
+    "text",
+    "type_name",
+    "whole",
+    "writable",
+]
+
+T = TypeVar("T")
+
+
+def type_name(value: object) -> str:
+    """Return what a message calls the type of a value."""
+    return type(value).__name__
+
+
+def text(value: object, argument: str) -> str:
+    """
+    Check a text.
+
+    :param value: The value that the caller passed.
+    :param argument: The caller's name of the argument.
+    :return: The text; of a member of an enumeration of texts its value.
+    :raises TypeError: If the value is not a text.
+    :raises ValueError: If the text is empty or blank, or cannot be written in UTF-8.
+    """
+    if not isinstance(value, str) or isinstance(value, NodeState):
+        raise TypeError(f"{argument}: expected text, got {type_name(value)}")
+    plain = str.__str__(value)
+    if not plain.strip():
+        what = "a blank" if plain else "an empty"
+        raise ValueError(f"{argument}: expected text that is not blank, got {what} one")
+    return writable(plain, argument)
+
+
+def writable(value: str, argument: str) -> str:
+    """
+    Check that a text can be sent.
+
+    :raises ValueError: If the text cannot be written in UTF-8.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # Without the cause, which has the whole text.
+        raise ValueError(
+            f"{argument}: expected text that UTF-8 can write, got half a character (a surrogate)"
+        ) from None
+    return value
 
 
 def one_line(value: object, argument: str) -> str:
     """
-    Return a text that goes into every request, after checking it. No message shows it.
+    Check a text that goes into every request. No message shows it.
 
-    :param argument: The caller's name for it.
-    :raises TypeError: If it is not text.
-    :raises ValueError: If it is empty, has spaces around it, or cannot stand in one line of UTF-8.
+    :raises TypeError: If the value is not a text.
+    :raises ValueError: If the text is empty, has spaces around it, or cannot be one line of UTF-8.
     """
-    if not isinstance(value, str):
-        raise TypeError(f"{argument}: expected text, got {type(value).__name__}")
-    if not value.strip():
-        raise ValueError(f"{argument}: it must not be empty")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"{argument}: expected text in UTF-8, got a byte or half a character that is not"
-        ) from None
-    if value != value.strip():
+    line = text(value, argument)
+    if line != line.strip():
         raise ValueError(f"{argument}: expected text without spaces and line ends around it")
-    if any(unicodedata.category(char) == "Cc" for char in value):
+    if any(unicodedata.category(char) == "Cc" for char in line):
         raise ValueError(f"{argument}: expected one line of text, got a control character")
+    return line
+
+
+def reference(value: object, kind: type, argument: str) -> str:
+    """
+    Check what names a thing.
+
+    :param value: The thing itself, or its ID or name as text.
+    :param kind: libcloud's class of such things.
+    :param argument: The caller's name of the argument.
+    :return: The ID of the thing, the name of a key pair, or the text as it is.
+    :raises TypeError: If the value is neither such a thing nor text.
+    :raises ValueError: If the thing has no ID, or the text is empty or cannot be sent.
+    """
+    if isinstance(value, kind):
+        field = "name" if isinstance(value, KeyPair) else "id"
+        name = getattr(value, field)
+        # libcloud's sizes, images and locations make a text of an ID that is None.
+        if not name or (field == "id" and name == "None"):
+            raise ValueError(
+                f"{argument}: expected a {kind.__name__} with {field}, got one without"
+            )
+        return text(name, f"{argument}.{field}")
+    if not isinstance(value, str):
+        raise TypeError(
+            f"{argument}: expected a {kind.__name__}, or its ID or name as text,"
+            f" got {type_name(value)}"
+        )
+    return text(value, argument)
+
+
+def several(values: Iterable[T], argument: str) -> list[T]:
+    """
+    Check a list, or anything else that is iterable.
+
+    :raises TypeError: If a single thing is in place of the list.
+    """
+    if isinstance(values, (str, bytes, Mapping, Node)) or not isinstance(values, Iterable):
+        raise TypeError(f"{argument}: expected a list, got a single {type_name(values)}")
+    return list(values)
+
+
+def flag(value: object, argument: str) -> bool:
+    """
+    Check a switch. A text such as ``"False"`` would be true.
+
+    :raises TypeError: If the value is neither ``True`` nor ``False``.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{argument}: expected True or False, got {type_name(value)}")
     return value
 
 
-def one_of(value: str, allowed: tuple[str, ...], argument: str) -> str:
+def seconds(value: object, argument: str) -> float:
     """
-    Return one of some words, after checking it.
+    Check a number of seconds, which may be 0 or infinite.
 
-    :raises ValueError: If it is anything else.
+    :raises TypeError: If the value is not a number.
+    :raises ValueError: If the number is below 0, or not a number (NaN).
     """
-    if value not in allowed:
-        names = " or ".join(map(repr, allowed))
-        raise ValueError(f"{argument}: {names} was expected, not {value!r}")
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{argument}: expected a number of seconds, got {type_name(value)}")
+    if not value >= 0:
+        raise ValueError(f"{argument}: expected a number of seconds from 0, got {value!r}")
     return value
 
 
 def positive(value: object, argument: str) -> float:
     """
-    Return a number above 0, after checking it.
+    Check a number above 0, which may be infinite.
 
-    :raises ValueError: If it is anything else.
+    :raises ValueError: If the value is anything else.
     """
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
-        raise ValueError(f"{argument}: a number above 0 was expected, not {value!r}")
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise ValueError(f"{argument}: expected a number above 0, got {type_name(value)}")
+    if not value > 0:
+        raise ValueError(f"{argument}: expected a number above 0, got {value!r}")
     try:
         return float(value)
     except OverflowError:
         raise ValueError(f"{argument}: expected a number that a float can hold") from None
 
 
-def whole_number(value: object, argument: str) -> int:
+def whole(value: object, argument: str, least: int = 1, most: int | None = None) -> int:
     """
-    Return a whole number above 0, after checking it.
+    Check a whole number.
 
-    :raises ValueError: If it is anything else.
+    :raises ValueError: If the value is not a whole number, or below the least or above the most.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{argument}: a whole number above 0 was expected, not {value!r}")
+    end = "" if most is None else f" to {most}"
+    expected = f"{argument}: expected a whole number from {least}{end}"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{expected}, got {type_name(value)}")
+    if value < least or (most is not None and value > most):
+        raise ValueError(f"{expected}, got {value!r}")
+    return value
+
+
+def one_of(value: object, allowed: Collection[str], argument: str) -> str:
+    """
+    Check that a text is one of some words.
+
+    :raises ValueError: If the value is anything else.
+    """
+    words = " or ".join(map(repr, allowed))
+    if not isinstance(value, str):
+        raise ValueError(f"{argument}: expected {words}, got {type_name(value)}")
+    if value not in allowed:
+        raise ValueError(f"{argument}: expected {words}, got {value!r}")
     return value

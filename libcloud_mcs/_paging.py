@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, Iterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ class _Threads:
         """
         if self._count > 1:
             try:
-                return self._threads().submit(function, argument).result
+                # In the caller's context: how much time is left, and what tracing tools keep there.
+                context = copy_context()
+                return self._threads().submit(context.run, function, argument).result
             except RuntimeError:
                 # From now on one after another. A call that was queued all the same is made twice,
                 # which does no harm: all of them only read.

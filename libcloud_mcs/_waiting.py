@@ -3,23 +3,103 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from libcloud.compute.base import Node
 from libcloud.compute.types import NodeState
 
-from libcloud_mcs.errors import MCSError
+from libcloud_mcs.errors import MCSError, NotFoundError
 
-__all__ = ["until_running"]
+__all__ = ["INTERFACES", "Addresses", "until_running"]
 
+#: Where a node's addresses are, and what the addresses there are called.
+INTERFACES = {"public_ips": "public", "private_ips": "private"}
 #: So many looks in a row a node may be missing: it may only just be made.
 _LOOKS_UNTIL_GONE = 3
+#: No sleep is longer, in seconds.
+_LONGEST_SLEEP = 3600.0
+
+
+class Addresses(NamedTuple):
+    """Which addresses of a node are waited for."""
+
+    #: ``public_ips`` or ``private_ips``.
+    interface: str
+    force_ipv4: bool
+
+    def of(self, node: Node) -> list[str]:
+        """Return those that a node has."""
+        return self._of(node, self.interface)
+
+    def missing(self, node: Node) -> str:
+        """Say that a node has none of them, which it has instead, and how to wait for those."""
+        family = "IPv4 " if self.force_ipv4 else ""
+        words = (
+            f"runs but has no {INTERFACES[self.interface]} {family}address"
+            f" (ssh_interface={self.interface!r})"
+        )
+        have = [
+            f"{kind} {address}"
+            for interface, kind in INTERFACES.items()
+            for address in getattr(node, interface)
+        ]
+        words += f", only {', '.join(have)}" if have else " and no other"
+        for interface in INTERFACES:
+            if self._of(node, interface):
+                words += f"; ssh_interface={interface!r} waits for {self._of(node, interface)[0]}"
+        if getattr(node, self.interface):
+            words += "; wait_until_running(…, force_ipv4=False) waits for IPv6 addresses too"
+        return words
+
+    def _of(self, node: Node, interface: str) -> list[str]:
+        addresses: list[str] = getattr(node, interface)
+        return [each for each in addresses if not self.force_ipv4 or ":" not in each]
+
+
+class _Awaited:
+    """
+    One node that is waited for.
+
+    :ivar named: The node, or its ID or name until a look has found the node.
+    :ivar node: The node as the last look saw it.
+    """
+
+    def __init__(self, named: Node | str) -> None:
+        self.named = named
+        self.node: Node | None = None
+        self.missed = 0
+
+    def __str__(self) -> str:
+        return repr(self.named.name if isinstance(self.named, Node) else self.named)
+
+    def see(self, by_id: dict[str, Node], by_name: dict[str, Node]) -> None:
+        """Find the node among those of a look."""
+        if isinstance(self.named, Node):
+            self.node = by_id.get(str(self.named.id))
+        else:
+            self.node = by_id.get(self.named) or by_name.get(self.named)
+        self.missed = 0 if self.node else self.missed + 1
+        self.named = self.node or self.named
+
+    def error(self, may_miss: bool) -> MCSError | None:
+        """Return why the node cannot come up any more, ``None`` where it still can."""
+        if self.node is None:
+            if may_miss or self.missed < _LOOKS_UNTIL_GONE:
+                return None
+            if isinstance(self.named, Node):
+                return MCSError(f"{self} is gone")
+            return NotFoundError(f"no node has the ID or name {self}")
+        status = self.node.extra.get("status")
+        if self.node.state in (NodeState.ERROR, NodeState.TERMINATED) or status == "start_fail":
+            return MCSError(f"{self} cannot come up any more: it is {status}")
+        return None
 
 
 def until_running(
-    look: Callable[[], list[Node]],
-    names: Mapping[str, str],
-    addresses_of: Callable[[Node], list[str]],
+    look: Callable[[list[Node | str]], list[Node]],
+    nodes: Iterable[Node | str],
+    addresses: Addresses,
     wait_period: float,
     timeout: float,
     may_miss: bool,
@@ -27,46 +107,49 @@ def until_running(
     """
     Wait until nodes run and have an address.
 
-    :param look: Lists nodes, these among them.
-    :param names: Their IDs and names.
-    :param addresses_of: Gives those addresses of a node that count.
+    :param look: Lists nodes, those among them that it is given.
+    :param nodes: The nodes, their IDs or names.
+    :param addresses: Which addresses count.
     :param wait_period: Seconds between two looks, at most; the first come sooner.
     :param timeout: Seconds after which to give up.
     :param may_miss: Whether nodes that stay missing are waited for none the less.
     :return: Each node as it is now, with its addresses.
-    :raises MCSError: A node has failed, is gone, or did not come up in time.
+    :raises MCSError: If a node has failed, is gone, or did not come up in time.
     """
     end = time.monotonic() + timeout
-    missing = dict.fromkeys(names, 0)
+    all_awaited = [_Awaited(node) for node in nodes]
     interval = wait_period / 8
     while True:
-        found = {node.id: node for node in look()}
-        up = []
-        for node_id, name in names.items():
-            node = found.get(node_id)
-            if node is None:
-                missing[node_id] += 1
-                if missing[node_id] == _LOOKS_UNTIL_GONE and not may_miss:
-                    raise MCSError(f"{name!r} is gone")
-                continue
-            missing[node_id] = 0
-            _check_can_come_up(node)
-            if node.state is NodeState.RUNNING and (addresses := addresses_of(node)):
-                up.append((node, addresses))
-        if len(up) == len(names):
-            return up
+        found = look([awaited.named for awaited in all_awaited])
+        by_id = {str(node.id): node for node in found}
+        # A node that is on its way out may still have the name.
+        by_name = {node.name: node for node in sorted(found, key=_stays)}
+        late = []
+        for awaited in all_awaited:
+            awaited.see(by_id, by_name)
+            if error := awaited.error(may_miss):
+                raise error
+            node = awaited.node
+            if node is None or node.state is not NodeState.RUNNING or not addresses.of(node):
+                late.append(awaited)
+        if not late:
+            up = {each.node.id: each.node for each in all_awaited if each.node}
+            return [(node, addresses.of(node)) for node in up.values()]
         left = end - time.monotonic()
         if left <= 0:
-            states = [
-                f"{name!r} is {found[node_id].extra.get('status') if node_id in found else 'gone'}"
-                for node_id, name in names.items()
-            ]
-            raise MCSError(f"Timed out after {timeout} seconds: {', '.join(states)}")
-        time.sleep(min(interval, left))
+            states = ", ".join(f"{each} {_state(each.node, addresses)}" for each in late)
+            raise MCSError(f"Timed out after {timeout} seconds: {states}")
+        time.sleep(min(interval, left, _LONGEST_SLEEP))
         interval = min(interval * 1.5, wait_period)
 
 
-def _check_can_come_up(node: Node) -> None:
-    status = node.extra.get("status")
-    if node.state in (NodeState.ERROR, NodeState.TERMINATED) or status == "start_fail":
-        raise MCSError(f"{node.name!r} cannot come up any more: it is {status}")
+def _stays(node: Node) -> bool:
+    return node.state is not NodeState.TERMINATED
+
+
+def _state(node: Node | None, addresses: Addresses) -> str:
+    if node is None:
+        return "is missing"
+    if node.state is NodeState.RUNNING:
+        return addresses.missing(node)
+    return f"is {node.extra.get('status')}"

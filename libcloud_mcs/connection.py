@@ -10,10 +10,13 @@ one that was carried out.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timezone
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
@@ -22,7 +25,7 @@ import requests
 from libcloud.common.base import ConnectionUserAndKey
 
 from libcloud_mcs import _outcomes as outcomes
-from libcloud_mcs._arguments import one_of, positive, whole_number
+from libcloud_mcs._arguments import one_of, positive, whole
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._proxy import checked_proxy, environment_proxy, without_credentials
 from libcloud_mcs._transport import FAILURES, Session
@@ -39,6 +42,9 @@ _MAX_WAIT = 30.0
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+#: When the calls of a verb have to be over, on the clock of :func:`time.monotonic`.
+_until: ContextVar[float] = ContextVar("_until", default=math.inf)
 
 
 def _as_it_is(answer: Any) -> Any:
@@ -123,7 +129,7 @@ class MCSConnection(ConnectionUserAndKey):
         self.timeout: float = positive(60 if timeout is None else timeout, "timeout")
         self.connect_timeout = positive(connect_timeout, "connect_timeout")
         self.deadline = positive(deadline, "deadline")
-        self.max_tries = whole_number(max_tries, "max_tries")
+        self.max_tries = whole(max_tries, "max_tries")
         self.retry_delay: float = positive(
             0.5 if retry_delay is None else retry_delay, "retry_delay"
         )
@@ -193,7 +199,7 @@ class MCSConnection(ConnectionUserAndKey):
                 (name + value).encode()
             except UnicodeEncodeError:
                 raise ValueError(f"{name}: it holds half a character (a surrogate)") from None
-        end = time.monotonic() + self.deadline
+        end = min(time.monotonic() + self.deadline, _until.get())
         tries = 0
         while True:
             tries += 1
@@ -214,6 +220,19 @@ class MCSConnection(ConnectionUserAndKey):
                     raise
                 _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, wait, error)
             time.sleep(wait)
+
+    @contextmanager
+    def until(self, end: float) -> Iterator[None]:
+        """
+        Make the calls in a block, of this thread and of those that it has work for it, end in time.
+
+        :param end: When, on the clock of :func:`time.monotonic`.
+        """
+        token = _until.set(end)
+        try:
+            yield
+        finally:
+            _until.reset(token)
 
     def pause(self, tries: int) -> float:
         """

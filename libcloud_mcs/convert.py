@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 from libcloud.compute.base import KeyPair, Node, NodeImage, NodeSize, StorageVolume
 from libcloud.compute.types import NodeState, StorageVolumeState
 
+from libcloud_mcs._arguments import reference, several, text, type_name, writable
 from libcloud_mcs.actions import Action
 from libcloud_mcs.errors import MalformedAnswerError
 
@@ -111,45 +112,11 @@ def duration(value: str | timedelta | None, argument: str) -> str | None:
         match = _DURATION.fullmatch(value)
         if match and int(match[1]) > 0:
             return f"{int(match[1])}{match[2].upper()}"
+    got = repr(value) if isinstance(value, (str, int, float, timedelta)) else type_name(value)
     raise ValueError(
-        f"{argument}: '72H' (hours), '1M' (months) or a timedelta of whole hours was expected,"
-        f" not {value!r}"
+        f"{argument}: expected '72H' (hours), '1M' (months) or a timedelta of whole hours,"
+        f" got {got}"
     )
-
-
-def text(value: object, argument: str) -> str:
-    """
-    Give a text that must not be empty.
-
-    :raises TypeError: It is no text.
-    :raises ValueError: It is empty, or blank.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{argument}: text was expected, not {type(value).__name__}")
-    if not value.strip():
-        raise ValueError(f"{argument}: it must not be empty")
-    return value
-
-
-def reference(value: object, kind: type, argument: str) -> str:
-    """
-    Give what names a thing on the wire.
-
-    :param value: The thing itself, or its ID or name as text.
-    :param kind: libcloud's class of such things.
-    :param argument: What the caller named it.
-    :return: The ID of a thing, the name of a key pair, or the text as it is.
-    :raises TypeError: It is neither such a thing nor text.
-    :raises ValueError: It is empty.
-    """
-    if isinstance(value, kind):
-        value = value.name if isinstance(value, KeyPair) else value.id  # type: ignore[attr-defined]
-    elif not isinstance(value, str):
-        raise TypeError(
-            f"{argument}: a {kind.__name__}, or its ID or name as text, was expected,"
-            f" not {type(value).__name__}"
-        )
-    return text(value or "", argument)
 
 
 def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:
@@ -157,45 +124,79 @@ def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:
     return {f"{prefix}.{n}": value for n, value in enumerate(values, 1)}
 
 
-def filters(action: Action, wanted: Mapping[str, str | Sequence[str]] | None) -> dict[str, str]:
+def filters(action: Action, wanted: Mapping[str, str | Iterable[str]] | None) -> dict[str, str]:
     """
     Give filters as the wire has them: ``Filter.n.Name`` and ``Filter.n.Value.m``.
 
     :param action: The action that they are for.
-    :param wanted: A value or several for each field; a row passes with any of them.
-    :raises ValueError: The action has no such filter, or it has no value.
+    :param wanted: A value or several for each field; a row passes with any of them. A
+        :class:`~libcloud.compute.types.NodeState` stands for all words of its state.
+    :raises TypeError: If the filters are not a mapping, or a value is not text.
+    :raises ValueError: If the action has no such filter, or the filter has no value, or a status
+        can never match.
     """
+    if wanted is None:
+        return {}
+    if not isinstance(wanted, Mapping):
+        raise TypeError(f"ex_filters: expected a mapping, got {type_name(wanted)}")
     params: dict[str, str] = {}
-    for n, (name, values) in enumerate((wanted or {}).items(), 1):
+    for n, (name, values) in enumerate(wanted.items(), 1):
         if name not in action.filters:
             allowed = " or ".join(map(repr, action.filters))
-            raise ValueError(f"ex_filters: {allowed} was expected, not {name!r}")
+            raise ValueError(f"ex_filters: expected {allowed}, got {name!r}")
+        argument = f"ex_filters[{name!r}]"
         if isinstance(values, str):
             values = [values]
-        if not values:
-            raise ValueError(f"ex_filters: {name!r} has no value")
+        found: list[str] = []
+        for value in several(values, argument):
+            found += _words(value, argument) if name == "status" else [text(value, argument)]
+        if not found:
+            raise ValueError(f"{argument}: expected a value or several, got none")
         params[f"Filter.{n}.Name"] = name
-        params |= numbered(
-            f"Filter.{n}.Value", [str(text(value, f"ex_filters[{name!r}]")) for value in values]
-        )
+        params |= numbered(f"Filter.{n}.Value", dict.fromkeys(found))
     return params
+
+
+def _words(value: object, argument: str) -> list[str]:
+    """Give the words of ``status`` that a state or a word stands for."""
+    if isinstance(value, NodeState):
+        state, got = value, f"NodeState.{value.name}"
+    else:
+        word = text(value, argument)
+        known = {state.value: state for state in NodeState}
+        if word in NODE_STATES or word.lower() not in known:
+            # A word that is in no table is sent: the endpoint may know more of them.
+            return [word]
+        state, got = known[word.lower()], repr(word)
+    words = [word for word, meaning in NODE_STATES.items() if meaning is state]
+    if not words:
+        raise ValueError(
+            f"{argument}: expected a word of the API or a NodeState that stands for some, got {got}"
+        )
+    if state is not value:
+        raise ValueError(
+            f"{argument}: expected a word of the API ({', '.join(map(repr, words))}) or"
+            f" NodeState.{state.name}, got {got}"
+        )
+    return words
 
 
 def metadata(values: Mapping[str, str], argument: str) -> dict[str, str]:
     """
     Give metadata as the wire has it: ``Name.n`` and ``Value.n``.
 
-    :raises TypeError: A name or value is no text.
-    :raises ValueError: There is none, or a name is empty.
+    :raises TypeError: If the metadata are not a mapping, or a name or value is not text.
+    :raises ValueError: If there is no entry, or a name is empty, or a text cannot be sent.
     """
     if not isinstance(values, Mapping):
-        raise TypeError(f"{argument}: a mapping was expected, not {type(values).__name__}")
+        raise TypeError(f"{argument}: expected a mapping, got {type_name(values)}")
     if not values:
-        raise ValueError(f"{argument}: at least one name and value was expected")
+        raise ValueError(f"{argument}: expected at least one name and value, got none")
     for name, value in values.items():
         text(name, f"{argument}, a name")
         if not isinstance(value, str):
-            raise TypeError(f"{argument}[{name!r}]: text was expected, not {type(value).__name__}")
+            raise TypeError(f"{argument}[{name!r}]: expected text, got {type_name(value)}")
+        writable(value, f"{argument}[{name!r}]")
     return numbered("Name", values.keys()) | numbered("Value", values.values())
 
 

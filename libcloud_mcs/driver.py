@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import time
@@ -22,11 +23,11 @@ from libcloud.compute.base import (
 )
 from libcloud.compute.types import NodeState, Provider
 
-from libcloud_mcs import __version__, convert, keys
-from libcloud_mcs._arguments import one_line, whole_number
+from libcloud_mcs import __version__, _key_text, convert, keys
+from libcloud_mcs import _arguments as arguments
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._paging import Fetch, collect, pages, side_by_side
-from libcloud_mcs._waiting import until_running
+from libcloud_mcs._waiting import INTERFACES, Addresses, until_running
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.connection import MCSConnection
 from libcloud_mcs.errors import (
@@ -39,6 +40,8 @@ from libcloud_mcs.errors import (
 )
 
 if TYPE_CHECKING:
+    from libcloud.compute.deployment import Deployment
+
     from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordData
 
 __all__ = ["MCSNodeDriver"]
@@ -47,10 +50,12 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Row = dict[str, Any]
-Filters = Mapping[str, "str | Sequence[str]"]
+Filters = Mapping[str, "str | Iterable[str]"]
 
 #: So many IDs or names go into one request.
 _NAMES_PER_REQUEST = 100
+#: So many seconds the last look at nodes that are waited for may take.
+_LAST_LOOK = 1.0
 
 
 class MCSNodeDriver(NodeDriver):
@@ -58,11 +63,12 @@ class MCSNodeDriver(NodeDriver):
     Driver for Meituan's compute cloud MCS (MOS).
 
     Templates are images, instance types are sizes, instances are nodes. Every argument that names
-    a thing takes the object, its ID or its name. Times are aware and in UTC.
+    a thing takes the object, its ID or its name; one that names several takes a list of these.
+    Times are aware and in UTC.
 
     Every verb may raise :class:`~libcloud_mcs.errors.MCSError`, and those that change or cost
-    something its subclass :class:`~libcloud_mcs.errors.OutcomeUnknownError`; wrong arguments
-    raise ``ValueError`` or ``TypeError`` before anything is sent.
+    something its subclass :class:`~libcloud_mcs.errors.OutcomeUnknownError`. Wrong arguments
+    raise ``ValueError`` or ``TypeError`` before anything is sent; so do things of another cloud.
 
     :param key: The access key.
     :param secret: The access key's secret.
@@ -125,12 +131,12 @@ class MCSNodeDriver(NodeDriver):
         page_size: int = 1000,
         concurrency: int = 8,
     ) -> None:
-        one_line(key, "key")
-        one_line(secret, "secret")
+        arguments.one_line(key, "key")
+        arguments.one_line(secret, "secret")
         if region is not None:
-            one_line(region, "region")
-        self.page_size = whole_number(page_size, "page_size")
-        self.concurrency = whole_number(concurrency, "concurrency")
+            arguments.one_line(region, "region")
+        self.page_size = arguments.whole(page_size, "page_size")
+        self.concurrency = arguments.whole(concurrency, "concurrency")
         endpoint = Endpoint.choose(url, secure, host, port, path)
         self._connection_arguments = {
             "url": endpoint.url,
@@ -172,7 +178,7 @@ class MCSNodeDriver(NodeDriver):
             if argument in kwargs:
                 continue
             if value := os.environ.get(variable):
-                kwargs[argument] = one_line(value, variable)
+                kwargs[argument] = arguments.one_line(value, variable)
             elif argument != "region":
                 raise ValueError(f"{variable}: the environment variable is not set")
         return cls(**kwargs)
@@ -197,14 +203,14 @@ class MCSNodeDriver(NodeDriver):
             lambda answer: [convert.to_image(row, self) for row in answer["Template"]],
         )
 
-    def get_image(self, image_id: str) -> NodeImage:
+    def get_image(self, image_id: NodeImage | str) -> NodeImage:
         """
         Get one template (``DescribeTemplates``).
 
-        :param image_id: Its ID or its name.
+        :param image_id: The image, its ID or its name.
         :raises NotFoundError: There is no such template, or several have that name.
         """
-        wanted = convert.reference(image_id, NodeImage, "image_id")
+        wanted = _reference(image_id, NodeImage, "image_id")
         images = self.list_images()
         found = [image for image in images if image.id == wanted]
         found = found or [image for image in images if image.name == wanted]
@@ -261,14 +267,14 @@ class MCSNodeDriver(NodeDriver):
             ex_filters=ex_filters,
         )
 
-    def get_key_pair(self, name: str) -> KeyPair:
+    def get_key_pair(self, name: KeyPair | str) -> KeyPair:
         """
         Get one key pair (``DescribeKeyPairs``).
 
-        :param name: Its name or its ID.
+        :param name: The key pair, its name or its ID.
         :raises KeyPairNotFoundError: There is no such key pair.
         """
-        wanted = convert.reference(name, KeyPair, "name")
+        wanted = _reference(name, KeyPair, "name")
         pairs = self.list_key_pairs()
         for found in (
             *(pair for pair in pairs if pair.name == wanted),
@@ -288,46 +294,58 @@ class MCSNodeDriver(NodeDriver):
 
         :param name: The name to register it under.
         :param key_material: The public key in OpenSSH's form, one line.
-        :raises ValueError: It is no such key.
+        :return: The key pair; when no clear answer came, the one of that name and key, if it is
+            there.
+        :raises ValueError: If the text is not such a key.
+        :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
         """
-        convert.text(name, "name")
-        convert.text(key_material, "key_material")
-        fingerprint = keys.public_key_fingerprint(key_material, "key_material")
-        try:
-            return self._import_key_pair(name, key_material)
-        except MCSError as error:
-            if not _refused(error):
-                raise
-            for pair in self.list_key_pairs():
-                if pair.name == name and pair.fingerprint == fingerprint:
-                    pair.public_key = key_material.strip()
-                    return pair
-            raise
+        arguments.text(name, "name")
+        key = _key_text.public_key(arguments.text(key_material, "key_material"), "key_material")
+        return self._register(name, key)
 
-    def import_key_pair_from_file(self, name: str, key_file_path: str) -> KeyPair:
+    def import_key_pair_from_file(
+        self, name: str, key_file_path: str | os.PathLike[str]
+    ) -> KeyPair:
         """
         Register a public key from a file (``ImportKeyPair``).
 
         :param name: The name to register it under.
-        :param key_file_path: The file with the public key in OpenSSH's form; ``~`` is expanded.
-        :raises ValueError: It holds no such key.
-        :raises OSError: It cannot be read.
+        :param key_file_path: The file with the public key in OpenSSH's form, in UTF-8; ``~`` is
+            expanded.
+        :return: As for :meth:`import_key_pair_from_string`.
+        :raises ValueError: If the file does not hold such a key.
+        :raises OSError: If the file cannot be read.
+        :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
         """
-        return super().import_key_pair_from_file(name, key_file_path)
+        arguments.text(name, "name")
+        text = _key_text.read_file(key_file_path, "key_file_path", _key_text.PUBLIC)
+        return self._register(name, _key_text.public_key(text, "key_file_path"))
 
     def create_key_pair(self, name: str) -> KeyPair:
         """
         Make an RSA key pair here and register its public key (``ImportKeyPair``).
 
+        When no clear answer came, the driver looks whether the key is registered. Where it cannot
+        see that, the error has the private key in its attribute ``private_key``; so has any other
+        exception that ends the call meanwhile, ``KeyboardInterrupt`` for one.
+
         :param name: The name to register it under.
         :return: The key pair with ``private_key`` in PEM. It is kept nowhere else: save it.
-        :raises ImportError: The package ``cryptography`` is missing (the extra ``crypto``).
+        :raises ImportError: If the package ``cryptography`` is missing (the extra ``crypto``).
+        :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
         """
-        convert.text(name, "name")
-        public_key, private_key = keys.generate_key_pair(name)
-        pair = self._import_key_pair(name, public_key)
-        pair.private_key = private_key
-        return pair
+        made = self._make_key_pair(arguments.text(name, "name"))
+        key = _key_text.PublicKey(made.public_key, made.fingerprint)
+        try:
+            pair = self._register(name, key, under_any_name=True)
+            pair.private_key = made.private_key
+            return pair
+        except BaseException as error:
+            if not _nothing_done(error):
+                error.private_key = made.private_key  # type: ignore[attr-defined]
+                if isinstance(error, MCSError):
+                    error.message += "; 'private_key' of this error has the only copy of the key"
+            raise
 
     def delete_key_pair(self, key_pair: KeyPair | str) -> bool:
         """
@@ -335,62 +353,108 @@ class MCSNodeDriver(NodeDriver):
 
         :param key_pair: The key pair, its name or its ID.
         """
-        name = convert.reference(key_pair, KeyPair, "key_pair")
+        name = _reference(key_pair, KeyPair, "key_pair")
         return self.connection.call("DeleteKeyPair", {"KeyName": name}, convert.to_true)
 
-    def _import_key_pair(self, name: str, public_key: str) -> KeyPair:
-        public_key = public_key.strip()
-        pair = self.connection.call(
-            "ImportKeyPair",
-            {"KeyName": name, "PublicKeyMaterial": public_key},
-            lambda answer: convert.to_key_pair(answer, self),
-        )
-        pair.public_key = public_key
+    def _make_key_pair(self, name: str) -> KeyPair:
+        # In an object whose repr() shows no key: tools print the variables of a traceback's frames.
+        public_key, private_key = keys.generate_key_pair(name)
+        # Without its comment, which may hold anything.
+        fingerprint = keys.public_key_fingerprint(" ".join(public_key.split()[:2]), "public_key")
+        return KeyPair(name, public_key, fingerprint, self, private_key)
+
+    def _register(
+        self, name: str, key: _key_text.PublicKey, under_any_name: bool = False
+    ) -> KeyPair:
+        """
+        Register a public key, and look for it where that is refused or the outcome is unclear.
+
+        Somebody else may have registered it just before, and then an endpoint may refuse it.
+
+        :param under_any_name: Whether a pair of another name will do.
+        """
+        also: list[str] = []
+
+        def registered() -> KeyPair | None:
+            same = [pair for pair in self.list_key_pairs() if pair.fingerprint == key.fingerprint]
+            also[:] = [pair.name for pair in same]
+            of_name = [pair for pair in same if pair.name == name]
+            return next(iter(of_name or (same if under_any_name else [])), None)
+
+        try:
+            pair = self.connection.call(
+                "ImportKeyPair",
+                {"KeyName": name, "PublicKeyMaterial": key.line},
+                lambda answer: convert.to_key_pair(answer, self),
+            )
+        except MCSError as error:
+            if not (isinstance(error, OutcomeUnknownError) or _refused(error)):
+                raise
+            try:
+                pair = self._unless_seen(error, registered)
+            except MCSError:
+                if also:
+                    error.message += f" (this key is registered as {', '.join(map(repr, also))})"
+                raise
+        pair.public_key = key.line
         return pair
 
     # Nodes
 
     def list_nodes(
         self,
-        ex_node_ids: Iterable[str | Node] | None = None,
-        ex_names: Iterable[str] | None = None,
+        ex_node_ids: Iterable[Node | str] | None = None,
+        ex_names: Iterable[Node | str] | None = None,
         ex_filters: Filters | None = None,
     ) -> list[Node]:
         """
-        List all nodes, or those with one of the given IDs or names (``DescribeInstances``).
+        List all nodes, or those that are named (``DescribeInstances``).
 
-        :param ex_node_ids: IDs, or nodes.
-        :param ex_names: Names. With IDs as well: nodes that match either.
+        :param ex_node_ids: Nodes, their IDs or their names.
+        :param ex_names: Names alone, or the nodes that have them. With IDs as well: nodes that
+            match either.
         :param ex_filters: What to list of them: ``{"status": ["running", "ready"]}`` or
-            ``{"name": "web"}``, the status in the API's own words.
+            ``{"name": "web"}``; a status is one of the API's own words, or a ``NodeState`` for all
+            words that mean it.
         :return: Nodes; what is asked for and does not exist is left out. ``extra`` has all fields
             of the answer: ``memory`` in MB, ``status`` in the API's own words.
         """
         if ex_node_ids is None and ex_names is None:
             return self._list_nodes(ex_filters=ex_filters)
-        ids = [
-            convert.reference(node, Node, "ex_node_ids")
-            for node in _several(ex_node_ids, "ex_node_ids")
-        ]
-        names = [convert.text(name, "ex_names") for name in _several(ex_names, "ex_names")]
-        found: dict[str | None, Node] = {}
-        for parameter, attribute, wanted in (
-            ("InstanceId", "id", ids),
-            ("InstanceName", "name", names),
-        ):
-            for start in range(0, len(wanted), _NAMES_PER_REQUEST):
-                some = wanted[start : start + _NAMES_PER_REQUEST]
-                most = len(set(some)) if parameter == "InstanceId" else None
-                named = convert.numbered(parameter, some)
-                try:
-                    nodes = self._list_nodes(named, ex_filters, most)
-                except MCSError as error:
-                    if not _refused(error):
-                        raise
-                    # One that does not exist, perhaps. Which one, only the whole list can tell.
-                    nodes = self._list_nodes(ex_filters=ex_filters)
-                found |= {node.id: node for node in nodes if getattr(node, attribute) in some}
+        wanted = [] if ex_node_ids is None else arguments.several(ex_node_ids, "ex_node_ids")
+        ids = {_reference(node, Node, "ex_node_ids"): node for node in wanted}
+        wanted = [] if ex_names is None else arguments.several(ex_names, "ex_names")
+        names = dict.fromkeys(_node_name(node, "ex_names") for node in wanted)
+        found = {
+            node.id: node
+            for node in self._find_nodes("InstanceId", list(ids), ex_filters)
+            # The endpoint takes names for IDs, too.
+            if node.id in ids or isinstance(ids.get(node.name), str)
+        }
+        seen = {node.id for node in found.values()} | {node.name for node in found.values()}
+        left = [text for text, node in ids.items() if isinstance(node, str) and text not in seen]
+        names |= dict.fromkeys(left)
+        for node in self._find_nodes("InstanceName", list(names), ex_filters):
+            if node.name in names:
+                found[node.id] = node
         return list(found.values())
+
+    def _find_nodes(
+        self, parameter: str, wanted: list[str], ex_filters: Filters | None
+    ) -> list[Node]:
+        """List the nodes with one of these IDs or names, and perhaps others."""
+        found: list[Node] = []
+        for start in range(0, len(wanted), _NAMES_PER_REQUEST):
+            some = wanted[start : start + _NAMES_PER_REQUEST]
+            most = len(some) if parameter == "InstanceId" else None
+            try:
+                found += self._list_nodes(convert.numbered(parameter, some), ex_filters, most)
+            except MCSError as error:
+                if not _refused(error):
+                    raise
+                # One that does not exist, perhaps. Which one, only the whole list can tell.
+                return self._list_nodes(ex_filters=ex_filters)
+        return found
 
     def ex_iterate_nodes(self, ex_filters: Filters | None = None) -> Iterator[Node]:
         """
@@ -434,10 +498,10 @@ class MCSNodeDriver(NodeDriver):
         :param node_id: Its ID, or its name; looked for in this order.
         :raises NotFoundError: There is no such node.
         """
-        wanted = convert.reference(node_id, Node, "node_id")
-        for kwargs in ({"ex_node_ids": [wanted]}, {"ex_names": [wanted]}):
-            for node in self.list_nodes(**kwargs):  # type: ignore[arg-type]
-                return node
+        wanted = _reference(node_id, Node, "node_id")
+        found = self.list_nodes(ex_node_ids=[wanted])
+        for node in sorted(found, key=lambda node: node.id != wanted):
+            return node
         raise NotFoundError(
             f"no node has the ID or name {wanted!r}", action="DescribeInstances", driver=self
         )
@@ -451,7 +515,7 @@ class MCSNodeDriver(NodeDriver):
         """
         return self.connection.call(
             "DescribeInstanceStatus",
-            {"InstanceId": convert.reference(node, Node, "node")},
+            {"InstanceId": _reference(node, Node, "node")},
             lambda answer: convert.to_state(answer.get("status")),
         )
 
@@ -485,22 +549,22 @@ class MCSNodeDriver(NodeDriver):
         :raises OutcomeUnknownError: It may have been made, and billed, and was not seen.
         """
         params = {
-            "InstanceName": convert.text(name, "name"),
-            "InstanceType": convert.reference(size, NodeSize, "size"),
+            "InstanceName": arguments.text(name, "name"),
+            "InstanceType": _reference(size, NodeSize, "size"),
         }
-        convert.reference(image, NodeImage, "image")
+        _reference(image, NodeImage, "image")
         self._check_location(location)
         if lease := convert.duration(ex_duration, "ex_duration"):
             params["Duration"] = lease
         if auth is not None and ex_keyname is not None:
             raise ValueError("auth, ex_keyname: only one of them can be given")
         if ex_keyname is not None:
-            convert.reference(ex_keyname, KeyPair, "ex_keyname")
-        public_key = self._public_key(auth)
+            _reference(ex_keyname, KeyPair, "ex_keyname")
+        key = self._key_of(auth)
 
         params["ImageId"] = self._image_id(image)
-        if public_key is not None:
-            params["KeyName"] = self._registered(public_key).name
+        if key is not None:
+            params["KeyName"] = self._registered(key).name
         elif ex_keyname is not None:
             params["KeyName"] = self._key_name(ex_keyname)
         before = self._look_before(lambda: self._ids_of(name))
@@ -539,7 +603,8 @@ class MCSNodeDriver(NodeDriver):
         :param ex_force: Whether to switch it off at once, which may lose data. Else the endpoint
             asks the system to shut down, and switches it off after 30 seconds.
         """
-        return self._change("StopInstance", node, {"Force": "True"} if ex_force else {})
+        force = arguments.flag(ex_force, "ex_force")
+        return self._change("StopInstance", node, {"Force": "True"} if force else {})
 
     def reboot_node(self, node: Node | str) -> bool:
         """
@@ -564,7 +629,7 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         :param image: The image, its ID or its name; ``None``: the one it was made from.
         """
-        name = convert.reference(node, Node, "node")
+        name = _reference(node, Node, "node")
         params = {} if image is None else {"ImageId": self._image_id(image)}
         return self._change("RebuildInstanceRootImage", name, params)
 
@@ -579,7 +644,7 @@ class MCSNodeDriver(NodeDriver):
         :raises OutcomeUnknownError: It may have been renewed, and billed, and that was not seen.
         """
         lease = convert.duration(duration, "duration")
-        name = convert.reference(node, Node, "node")
+        name = _reference(node, Node, "node")
         before = self._look_before(lambda: self.ex_get_contract(name))
         try:
             return self._change("RenewInstance", name, {"Duration": lease} if lease else {})
@@ -608,8 +673,8 @@ class MCSNodeDriver(NodeDriver):
         :raises OutcomeUnknownError: It may have been changed, and billed, and that was not seen;
             with a size that the node had before, it never can be.
         """
-        name = convert.reference(node, Node, "node")
-        params = {"InstanceType": convert.reference(new_size, NodeSize, "new_size")}
+        name = _reference(node, Node, "node")
+        params = {"InstanceType": _reference(new_size, NodeSize, "new_size")}
         if lease := convert.duration(ex_duration, "ex_duration"):
             params["Duration"] = lease
         names = _names_of(new_size)
@@ -631,7 +696,7 @@ class MCSNodeDriver(NodeDriver):
 
         :param node: The node, its ID or its name.
         """
-        params = {"InstanceId": convert.reference(node, Node, "node")}
+        params = {"InstanceId": _reference(node, Node, "node")}
         return self.connection.call("GetInstanceContractInfo", params, convert.to_contract)
 
     def ex_get_metadata(self, node: Node | str) -> dict[str, str]:
@@ -640,7 +705,7 @@ class MCSNodeDriver(NodeDriver):
 
         :param node: The node, its ID or its name.
         """
-        params = {"InstanceId": convert.reference(node, Node, "node")}
+        params = {"InstanceId": _reference(node, Node, "node")}
         return self.connection.call("GetInstanceMetadata", params, convert.to_metadata)
 
     def ex_set_metadata(self, node: Node | str, metadata: Mapping[str, str]) -> bool:
@@ -664,7 +729,8 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         :param private_key: For a node with a key pair: its RSA private key, as text or bytes in
             PEM or OpenSSH's form, or the path of a file with it.
-        :param passphrase: What the private key is encrypted with, where it is.
+        :param passphrase: What the private key is encrypted with, where it is; an empty one is
+            none.
         :raises PasswordNotReadyError: The node is still being made.
         :raises PrivateKeyRequiredError: The node has a key pair, and no private key was given.
         :raises WrongPrivateKeyError: The private key belongs to another key pair.
@@ -672,15 +738,14 @@ class MCSNodeDriver(NodeDriver):
         :raises ImportError: The package ``cryptography`` is missing (the extra ``crypto``).
         """
         key = None if private_key is None else keys.load_private_key(private_key, passphrase)
-        answer = self._password_answer(convert.reference(node, Node, "node"))
-        key_pair_id, key_pair_name = answer.get("keypairId"), answer.get("keypairName")
-        encrypted = bool(key_pair_id or key_pair_name)
-        password = answer["passwordData"]
+        answer = self._password_answer(_reference(node, Node, "node"))
+        encrypted, password = _is_encrypted(answer), answer["passwordData"]
         if encrypted:
             if key is None:
+                name = answer.get("keypairName") or answer.get("keypairId")
                 raise PrivateKeyRequiredError(
-                    f"private_key: the password is encrypted with the key pair"
-                    f" {key_pair_name or key_pair_id!r}; its private key is needed",
+                    f"private_key: the password is encrypted with the key pair {name!r}; its"
+                    " private key is needed",
                     action="GetPasswordData",
                     driver=self,
                 )
@@ -695,7 +760,7 @@ class MCSNodeDriver(NodeDriver):
         """
         return self.connection.call(
             "DescribeInstanceNetworkInterfaces",
-            {"InstanceId": convert.reference(node, Node, "node")},
+            {"InstanceId": _reference(node, Node, "node")},
             lambda answer: [
                 convert.to_network_interface(row) for row in answer["InstanceNetworkInterface"]
             ],
@@ -710,7 +775,7 @@ class MCSNodeDriver(NodeDriver):
             specification says MB, its example can only be GB.
         """
         if node is not None:
-            return self._volumes(convert.reference(node, Node, "node"))
+            return self._volumes(_reference(node, Node, "node"))
         ids = [str(node.id) for node in self.list_nodes()]
         found = side_by_side(self._volumes_if_any, ids, self.concurrency)
         return [volume for volumes in found for volume in volumes]
@@ -733,45 +798,152 @@ class MCSNodeDriver(NodeDriver):
 
     def wait_until_running(
         self,
-        nodes: list[Node],
+        nodes: Iterable[Node | str],
         wait_period: float = 5,
-        timeout: int = 600,
+        timeout: float = 600,
         ssh_interface: str = "public_ips",
         force_ipv4: bool = True,
-        ex_list_nodes_kwargs: dict[str, Any] | None = None,
+        ex_list_nodes_kwargs: Mapping[str, Any] | None = None,
     ) -> list[tuple[Node, list[str]]]:
         """
         Wait until nodes run and have an address, asking for these nodes alone.
 
-        :param nodes: The nodes.
+        :param nodes: The nodes, their IDs or their names.
         :param wait_period: Seconds between two looks, at most; the first come sooner.
-        :param timeout: Seconds after which to give up.
+        :param timeout: Seconds after which to give up; the last look may take a second more.
         :param ssh_interface: Where to look for the addresses: ``public_ips`` or ``private_ips``.
         :param force_ipv4: Whether to leave IPv6 addresses out.
         :param ex_list_nodes_kwargs: Arguments for :meth:`list_nodes` in place of these nodes' IDs.
         :return: Each node as it is now, with its addresses.
-        :raises MCSError: A node has failed, is gone, or did not come up in time.
+        :raises MCSError: If a node has failed, is gone, or did not come up in time. The message
+            says which, and of one that runs which addresses it has.
+        :raises NotFoundError: If no node has an ID or name that was given.
         """
-        if ssh_interface not in ("public_ips", "private_ips"):
-            raise ValueError("ssh_interface: 'public_ips' or 'private_ips' was expected")
-        names = {convert.reference(node, Node, "nodes"): node.name for node in nodes}
-        wanted = ex_list_nodes_kwargs or {"ex_node_ids": list(names)}
+        nodes = arguments.several(nodes, "nodes")
+        # By their IDs, each once.
+        awaited = {_reference(node, Node, "nodes"): node for node in nodes}
+        arguments.seconds(wait_period, "wait_period")
+        arguments.seconds(timeout, "timeout")
+        addresses = Addresses(
+            arguments.one_of(ssh_interface, INTERFACES, "ssh_interface"),
+            arguments.flag(force_ipv4, "force_ipv4"),
+        )
+        wanted = self._list_nodes_arguments(ex_list_nodes_kwargs)
+        end = time.monotonic() + timeout
 
-        def addresses_of(node: Node) -> list[str]:
-            addresses: list[str] = getattr(node, ssh_interface)
-            return [each for each in addresses if not force_ipv4 or ":" not in each]
+        def look(named: list[Node | str]) -> list[Node]:
+            with self.connection.until(max(end, time.monotonic() + _LAST_LOOK)):
+                return self.list_nodes(**(wanted or {"ex_node_ids": named}))
 
         try:
             return until_running(
-                lambda: self.list_nodes(**wanted),
-                names,
-                addresses_of,
+                look,
+                awaited.values(),
+                addresses,
                 wait_period,
                 timeout,
-                may_miss=bool(ex_list_nodes_kwargs),
+                may_miss=bool(wanted),
             )
         except MCSError as error:
             error.driver = self
+            raise
+
+    def _list_nodes_arguments(self, wanted: Mapping[str, Any] | None) -> dict[str, Any]:
+        if wanted is None:
+            return {}
+        if not isinstance(wanted, Mapping):
+            raise TypeError(
+                f"ex_list_nodes_kwargs: expected a mapping, got {arguments.type_name(wanted)}"
+            )
+        try:
+            inspect.signature(self.list_nodes).bind(**wanted)
+        except TypeError as error:
+            raise TypeError(
+                f"ex_list_nodes_kwargs: expected arguments of list_nodes(), got others: {error}"
+            ) from None
+        return dict(wanted)
+
+    def deploy_node(
+        self,
+        deploy: Deployment,
+        ssh_username: str | None = None,
+        ssh_alternate_usernames: Iterable[str] | None = None,
+        ssh_port: int = 22,
+        ssh_timeout: float | None = 10,
+        ssh_key: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
+        ssh_key_password: str | bytes | None = None,
+        auth: NodeAuthSSHKey | NodeAuthPassword | None = None,
+        timeout: float | None = 300,
+        max_tries: int = 3,
+        ssh_interface: str = "public_ips",
+        at_exit_func: Callable[..., Any] | None = None,
+        wait_period: float = 5,
+        **create_node_kwargs: Any,
+    ) -> Node:
+        """
+        Make a node, wait for it, and run a deployment on it over SSH, as libcloud does it.
+        **This costs money.**
+
+        What is known to fail fails before anything is sent: files that cannot be read, keys that
+        cannot be used, arguments of other types. The account and the password of the node are asked
+        for (``GetPasswordData``) only where they are needed. What fails when the node was made is
+        libcloud's ``DeploymentError``: the node is in ``node``, and its ID in the message.
+
+        :param deploy: What to run.
+        :param ssh_username: The account to log in to. Left out: the one that the node came with,
+            and ``root`` where the endpoint does not tell it.
+        :param ssh_alternate_usernames: Accounts to try after that one.
+        :param ssh_port: The port of the node's SSH server.
+        :param ssh_timeout: Seconds after which an attempt to log in has failed.
+        :param ssh_key: The path of the private key, or several; ``~`` is expanded. With a key, no
+            password is asked for.
+        :param ssh_key_password: The passphrase of the private key. Without a key, libcloud takes it
+            for the account's password.
+        :param auth: As for :meth:`create_node`.
+        :param timeout: Seconds after which to give up: waiting for the node, and logging in to it.
+        :param max_tries: How often the deployment is run at most.
+        :param ssh_interface: Where to look for the node's address: ``public_ips`` or
+            ``private_ips``.
+        :param at_exit_func: As for libcloud: called at the end of the program, with ``driver`` and
+            ``node``, if the deployment was interrupted.
+        :param wait_period: Seconds between two looks at the node, at most.
+        :param create_node_kwargs: Other arguments of :meth:`create_node`: ``name``, ``size``,
+            ``image``, ``ex_keyname``, …
+        :raises RuntimeError: If the package ``paramiko`` is missing (the extra ``deploy``).
+        :raises OSError: If the file of a ``FileDeployment`` cannot be read.
+        """
+        # Imported when it is needed: most programs never deploy.
+        from libcloud_mcs._deploying import for_libcloud
+
+        given = for_libcloud(
+            deploy=deploy,
+            ssh_username=ssh_username,
+            ssh_alternate_usernames=ssh_alternate_usernames,
+            ssh_port=ssh_port,
+            ssh_timeout=ssh_timeout,
+            ssh_key=ssh_key,
+            ssh_key_password=ssh_key_password,
+            auth=auth,
+            timeout=timeout,
+            max_tries=max_tries,
+            ssh_interface=ssh_interface,
+            at_exit_func=at_exit_func,
+            wait_period=wait_period,
+            key_pair=create_node_kwargs.get("ex_keyname"),
+        )
+        try:
+            return super().deploy_node(**given, **create_node_kwargs)
+        except Exception:
+            raise
+        except BaseException:
+            # Ctrl-C, for one: there is no DeploymentError then that has the node.
+            name = create_node_kwargs.get("name")
+            _log.error(
+                "deploy_node() was interrupted: the node %r may have been made and is leased then;"
+                " driver.list_nodes(ex_names=[%r]) tells",
+                name,
+                name,
+            )
             raise
 
     def _connect_and_run_deployment_script(
@@ -788,13 +960,16 @@ class MCSNodeDriver(NodeDriver):
         timeout: int,
         max_tries: int,
     ) -> Node:
-        # deploy_node() takes the generated password from the node that create_node() returned, when
-        # there was none yet. By now there is, and it comes with the name of its account.
-        answer = self._password_answer(convert.reference(node, Node, "node"))
-        if ssh_username == "root":
-            ssh_username = answer.get("account") or ssh_username
-        if ssh_password is None and not ssh_key_file and not answer.get("keypairName"):
-            ssh_password = answer["passwordData"]
+        # By now the node has a password, which it had not when it was made, and with it comes the
+        # name of its account.
+        if not (ssh_password or ssh_key_file or ssh_key_password):
+            answer = self._login_answer(node, needed=not task.has_key_pair)
+            if not _is_encrypted(answer):
+                ssh_password = answer.get("passwordData")
+        elif not ssh_username:
+            answer = self._login_answer(node, needed=False)
+        if not ssh_username:
+            ssh_username = answer.get("account") or "root"
         deployed: Node = super()._connect_and_run_deployment_script(
             task,
             node,
@@ -810,6 +985,28 @@ class MCSNodeDriver(NodeDriver):
         )
         return deployed
 
+    def _login_answer(self, node: Node, needed: bool) -> Row:
+        """
+        Ask for the account and password of a node that runs.
+
+        :param needed: Whether there is no other way to log in.
+        :return: The answer, empty where nothing came that could be used.
+        """
+        node_id = arguments.reference(node, Node, "node")
+        if needed:
+            return self._password_answer(node_id)
+        try:
+            return self.connection.call(
+                "GetPasswordData", {"InstanceId": node_id}, convert.to_metadata
+            )
+        except MCSError as error:
+            _log.warning(
+                "logging in to the node %r without GetPasswordData, which failed: %s",
+                node.name,
+                error,
+            )
+            return {}
+
     # What the verbs stand on
 
     def _look_before(self, see: Callable[[], T]) -> T | None:
@@ -824,29 +1021,34 @@ class MCSNodeDriver(NodeDriver):
             _log.debug("how things are before a bill could not be seen: %s", error)
             return None
 
-    def _unless_seen(self, error: OutcomeUnknownError, see: Callable[[], T | None]) -> T:
+    def _unless_seen(self, error: MCSError, see: Callable[[], T | None]) -> T:
         """
-        Look some times whether something was carried out that may still be under way.
+        Look whether what an action was to do is there none the less.
 
-        :raises OutcomeUnknownError: It was not seen.
+        :param error: What became of the action. After an unclear outcome it may still be under way,
+            and the driver looks some times; after a refusal once.
+        :raises MCSError: The error, if it was not seen.
         """
-        for tries in range(1, self.connection.max_tries + 1):
+        unclear = isinstance(error, OutcomeUnknownError)
+        looks = self.connection.max_tries if unclear else 1
+        for tries in range(1, looks + 1):
             try:
                 if seen := see():
                     return seen
             except MCSError as failed:
                 error.message += f" (looking failed: {failed})"
                 raise error from None
-            if tries < self.connection.max_tries:
+            if tries < looks:
                 time.sleep(self.connection.pause(tries))
-        error.message += " (looked for, not seen; it may be under way)"
+        if unclear:
+            error.message += " (looked for, not seen; it may be under way)"
         raise error from None
 
     def _change(
         self, action: str, node: Node | str, params: Mapping[str, str] | None = None
     ) -> bool:
         """Carry an action out that changes one node and answers ``return``."""
-        name = convert.reference(node, Node, "node")
+        name = _reference(node, Node, "node")
         return self.connection.call(action, {"InstanceId": name, **(params or {})}, convert.to_true)
 
     def _list(
@@ -915,48 +1117,53 @@ class MCSNodeDriver(NodeDriver):
         if location is None:
             return
         here = self.list_locations()[0].id
-        if isinstance(location, NodeLocation):
-            location = location.id
-        elif not isinstance(location, str):
-            raise TypeError(
-                f"location: a NodeLocation or text was expected, not {type(location).__name__}"
-            )
-        if location != here:
+        if (there := _reference(location, NodeLocation, "location")) != here:
             raise ValueError(
-                f"location: this endpoint has only {here!r}, not {location!r}; each region has an"
-                " endpoint of its own"
+                f"location: expected {here!r}, the only one of this endpoint, got {there!r}; each"
+                " region has an endpoint of its own"
             )
 
     def _image_id(self, image: NodeImage | str) -> str:
         """Give the ID of an image: the only thing that the wire takes for one."""
-        name = convert.reference(image, NodeImage, "image")
+        name = _reference(image, NodeImage, "image")
         return name if isinstance(image, NodeImage) else self.get_image(name).id
 
     def _key_name(self, key_pair: KeyPair | str) -> str:
         """Give the name of a key pair: the only thing that is sure to be taken for a new node."""
-        name = convert.reference(key_pair, KeyPair, "ex_keyname")
+        name = _reference(key_pair, KeyPair, "ex_keyname")
         return name if isinstance(key_pair, KeyPair) else self.get_key_pair(name).name
 
-    def _public_key(self, auth: NodeAuthSSHKey | NodeAuthPassword | None) -> str | None:
+    def _key_of(self, auth: NodeAuthSSHKey | NodeAuthPassword | None) -> _key_text.PublicKey | None:
         if auth is None:
             return None
+        if not isinstance(auth, (NodeAuthSSHKey, NodeAuthPassword)):
+            raise TypeError(f"auth: expected a NodeAuthSSHKey, got {arguments.type_name(auth)}")
         self._get_and_check_auth(auth)
-        public_key = convert.text(cast("NodeAuthSSHKey", auth).pubkey, "auth")
-        keys.public_key_fingerprint(public_key, "auth")
-        return public_key
+        pubkey = arguments.text(cast("NodeAuthSSHKey", auth).pubkey, "auth")
+        return _key_text.public_key(pubkey, "auth")
 
-    def _registered(self, public_key: str) -> KeyPair:
+    def _registered(self, key: _key_text.PublicKey) -> KeyPair:
         """Give the registered key pair of a public key, registering it where there is none."""
-        fingerprint = keys.public_key_fingerprint(public_key, "auth")
         for pair in self.list_key_pairs():
-            if pair.fingerprint == fingerprint:
+            if pair.fingerprint == key.fingerprint:
                 return pair
-        return self._import_key_pair(f"libcloud-{fingerprint.replace(':', '')}", public_key)
+        name = f"libcloud-{key.fingerprint.replace(':', '')}"
+        return self._register(name, key, under_any_name=True)
 
 
 def _names_of(size: NodeSize | str) -> set[str]:
     """Give what may name a size; an answer may have only one of its ID and its name."""
     return {size.id, size.name} if isinstance(size, NodeSize) else {size}
+
+
+def _node_name(value: Node | str, argument: str) -> str:
+    name = _reference(value, Node, argument)
+    return arguments.text(value.name, f"{argument}.name") if isinstance(value, Node) else name
+
+
+def _is_encrypted(answer: Row) -> bool:
+    """Tell whether the password in an answer is encrypted, with a key pair that it names."""
+    return bool(answer.get("keypairId") or answer.get("keypairName"))
 
 
 def _refused(error: MCSError) -> bool:
@@ -967,7 +1174,23 @@ def _refused(error: MCSError) -> bool:
     return 400 <= error.http_code < 500 and type(error) in (MCSError, NotFoundError)
 
 
-def _several(values: Iterable[T] | None, argument: str) -> list[T]:
-    if isinstance(values, (str, Node)):
-        raise TypeError(f"{argument}: a list was expected, not a single {type(values).__name__}")
-    return [] if values is None else list(values)
+def _nothing_done(error: BaseException) -> bool:
+    """Tell whether it is certain that an action was not carried out: refused, or never sent."""
+    if not isinstance(error, MCSError) or isinstance(error, OutcomeUnknownError):
+        return False
+    return error.http_code < 500
+
+
+def _reference(value: object, kind: type, argument: str) -> str:
+    """
+    Check what names a thing, see :func:`arguments.reference`.
+
+    :raises ValueError: If the thing is another cloud's.
+    """
+    home = getattr(value, "driver", None)
+    if isinstance(home, NodeDriver) and not isinstance(home, MCSNodeDriver):
+        raise ValueError(
+            f"{argument}: expected a {kind.__name__} of {MCSNodeDriver.name},"
+            f" got one of {home.name}"
+        )
+    return arguments.reference(value, kind, argument)

@@ -124,6 +124,11 @@ class OutcomeUnknownError(MCSError):
     :param find_out: The call of the driver that tells what became of it, as Python source.
     """
 
+    #: The private key, in PEM, of a key pair that ``create_key_pair`` made and that may have been
+    #: registered: there is no other copy. It is in no message and no ``repr``; it is kept when the
+    #: exception is pickled.
+    private_key: str | None = None
+
     def __init__(
         self,
         message: str,

@@ -7,11 +7,11 @@ Making and using a private key wants the package ``cryptography`` (the extra ``c
 from __future__ import annotations
 
 import base64
-import hashlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from libcloud_mcs import _key_text
+from libcloud_mcs._arguments import type_name, writable
 from libcloud_mcs.errors import WrongPrivateKeyError
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["decrypt_password", "generate_key_pair", "load_private_key", "public_key_fingerprint"]
 
 _RSA_BITS = 2048
+#: How the base64 of a private key in OpenSSH's form begins, and goes on in one without a cipher.
+_OPENSSH, _NO_CIPHER = "b3BlbnNzaC1rZXktdjEA", "AAAABG5vbmU"
+_RSA = "an RSA private key in PEM or OpenSSH's form"
 
 
 def public_key_fingerprint(public_key: str, argument: str) -> str:
@@ -28,24 +31,9 @@ def public_key_fingerprint(public_key: str, argument: str) -> str:
 
     :param public_key: One line in OpenSSH's form, ``ssh-rsa AAAA… comment``.
     :param argument: What the caller named the key, for the error.
-    :raises ValueError: It is no such line. The message never quotes it.
+    :raises ValueError: If the text is anything else. The message never quotes it.
     """
-    wanted = f"{argument}: a public key in OpenSSH's form was expected ('ssh-rsa AAAA…')"
-    if "PRIVATE KEY" in public_key:
-        raise ValueError(f"{wanted}, not a private key")
-    lines = public_key.strip().splitlines()
-    words = lines[0].split(None, 2) if len(lines) == 1 else []
-    if len(words) < 2:
-        raise ValueError(wanted)
-    try:
-        blob = base64.b64decode(words[1], validate=True)
-    except ValueError:
-        raise ValueError(f"{wanted}; its second word is no base64") from None
-    # The blob begins with the length and the text of the key's type.
-    size = int.from_bytes(blob[:4], "big")
-    if blob[4 : 4 + size] != words[0].encode() or not size or len(blob) <= 4 + size:
-        raise ValueError(f"{wanted}; its second word is no key of the type that the first names")
-    return hashlib.md5(blob, usedforsecurity=False).digest().hex(":")
+    return _key_text.public_key(public_key, argument).fingerprint
 
 
 def generate_key_pair(name: str) -> tuple[str, str]:
@@ -78,33 +66,36 @@ def load_private_key(
     Read an RSA private key.
 
     :param private_key: The key's text, in PEM or OpenSSH's form, or the path of a file with it.
-    :param passphrase: What the key is encrypted with, where it is.
-    :raises ValueError: There is no such file, it holds no RSA private key, or the passphrase is
-        wrong or missing. The message never quotes the key.
+    :param passphrase: What the key is encrypted with, where it is; an empty one is none.
+    :raises TypeError: If one of them is of another type.
+    :raises ValueError: If there is no such file, it holds no RSA private key, or the passphrase is
+        wrong, missing or needless. The message never quotes the key.
     """
     _need_cryptography("decrypting a password")
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
-    text = _key_text(private_key)
-    secret = passphrase.encode() if isinstance(passphrase, str) else passphrase
+    text = _private_text(private_key)
+    secret = _passphrase(passphrase)
+    encrypted = "ENCRYPTED" in text or (_OPENSSH in text and _OPENSSH + _NO_CIPHER not in text)
+    if encrypted and secret is None:
+        raise ValueError("passphrase: expected one, since the private key is encrypted, got none")
     load: Any = serialization.load_pem_private_key
-    if b"BEGIN OPENSSH PRIVATE KEY" in text:
+    if "BEGIN OPENSSH PRIVATE KEY" in text:
         load = serialization.load_ssh_private_key
     try:
-        key = load(text, password=secret)
-    except TypeError:
-        # That is how cryptography says both.
-        have = "is not encrypted: leave passphrase out" if secret else "is encrypted"
-        raise ValueError(f"private_key: the key {have}; passphrase: {_given(secret)}") from None
+        key = load(text.encode(), password=secret if encrypted else None)
     except Exception:
         # Whatever is wrong with it, the text of a private key must not get into a message.
+        got = "a key that cannot be read" + (" with this passphrase" if encrypted else "")
+        raise _key_text.wrong("private_key", _RSA, got) from None
+    if secret and not encrypted:
         raise ValueError(
-            "private_key: it cannot be read: an RSA private key in PEM or OpenSSH's form and "
-            f"its passphrase were expected; passphrase: {_given(secret)}"
-        ) from None
+            "passphrase: expected none, since the private key is not encrypted, got one"
+        )
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise ValueError("private_key: an RSA key was expected, nothing else decrypts a password")
+        hint = "no other kind decrypts passwords"
+        raise _key_text.wrong("private_key", _RSA, "a key of another kind", hint)
     return key
 
 
@@ -157,25 +148,31 @@ def _unpad_v15(secret: bytes, key: RSAPrivateKey) -> bytes:
     return block[end + 1 :] if block[:2] == b"\0\2" and end >= 10 else b""
 
 
-def _key_text(private_key: str | bytes | os.PathLike[str]) -> bytes:
+def _private_text(private_key: str | bytes | os.PathLike[str]) -> str:
     if isinstance(private_key, bytes):
-        return private_key
-    if isinstance(private_key, str) and "-----BEGIN" in private_key:
-        return private_key.encode()
-    if not isinstance(private_key, (str, os.PathLike)):
-        raise TypeError("private_key: text, bytes or a path was expected")
-    try:
-        return Path(private_key).expanduser().read_bytes()
-    except (OSError, ValueError) as error:
-        # Without the name: a mangled key looks like one.
-        reason = error.strerror if isinstance(error, OSError) else "no path"
-        raise ValueError(
-            f"private_key: neither a key's text nor a file that can be read ({reason})"
-        ) from None
+        text = _key_text.decoded(private_key, "private_key", _RSA)
+    elif isinstance(private_key, str) and _key_text.is_text(private_key):
+        text = private_key
+    elif isinstance(private_key, (str, os.PathLike)):
+        try:
+            text = _key_text.read_file(private_key, "private_key", _RSA)
+        except OSError as error:
+            # Without the path: a mangled key looks like one.
+            got = f"neither a key's text nor a file that can be read ({error.strerror})"
+            raise _key_text.wrong("private_key", _RSA, got) from None
+    else:
+        raise TypeError(
+            f"private_key: expected text, bytes or a path, got {type_name(private_key)}"
+        )
+    return _key_text.private_text(text, "private_key", _RSA)
 
 
-def _given(secret: bytes | None) -> str:
-    return "given" if secret else "not given"
+def _passphrase(passphrase: str | bytes | None) -> bytes | None:
+    if isinstance(passphrase, str):
+        return writable(passphrase, "passphrase").encode() or None
+    if passphrase is None or isinstance(passphrase, bytes):
+        return passphrase or None
+    raise TypeError(f"passphrase: expected text or bytes, got {type_name(passphrase)}")
 
 
 def _need_cryptography(what: str) -> None:

@@ -16,3 +16,12 @@ def public_text(key):
         .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
         .decode()
     )
+
+
+def private_text(key, form="TraditionalOpenSSL", passphrase=None):
+    """Give a private key in PEM, or in OpenSSH's form."""
+    encryption = serialization.NoEncryption()
+    if passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    form = getattr(serialization.PrivateFormat, form)
+    return key.private_bytes(serialization.Encoding.PEM, form, encryption).decode()

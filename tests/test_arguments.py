@@ -1,16 +1,14 @@
-"""Bad input is a clear error before anything is sent; so is a bad place to send it to."""
+"""Bad durations, and bad places to send to, are clear errors before anything is sent."""
 
 import inspect
 import os
 from datetime import timedelta
 
 import pytest
-from libcloud.compute.base import KeyPair, Node, NodeAuthSSHKey, NodeImage, NodeLocation, NodeSize
 
 from libcloud_mcs.driver import MCSNodeDriver
 
 SECRET = "a-very-secret-secret"
-RSA = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAwEAAQ=="
 
 
 @pytest.fixture
@@ -18,107 +16,6 @@ def driver(requests_mock):
     """A driver whose requests would all fail."""
     yield MCSNodeDriver("key", SECRET)
     assert not requests_mock.called
-
-
-NODE = Node("id", "name", "running", [], [], None)
-SIZE = NodeSize("id", "name", 1, 1, 1, None, None)
-IMAGE = NodeImage("id", "name", None)
-KEY_PAIR = KeyPair("name", "", "", None)
-LOCATION = NodeLocation("id", "name", "CN", None)
-
-NODE_VERBS = [
-    ("start_node", ()),
-    ("stop_node", ()),
-    ("reboot_node", ()),
-    ("destroy_node", ()),
-    ("ex_rebuild_node", ()),
-    ("ex_renew_node", ()),
-    ("ex_change_node_size", ("small",)),
-    ("ex_get_contract", ()),
-    ("ex_get_metadata", ()),
-    ("ex_set_metadata", ({"a": "b"},)),
-    ("ex_get_password_data", ()),
-    ("ex_list_network_interfaces", ()),
-    ("ex_get_node_state", ()),
-]
-
-
-@pytest.mark.parametrize(("verb", "arguments"), NODE_VERBS)
-@pytest.mark.parametrize("wrong", [SIZE, IMAGE, KEY_PAIR, 5, None, b"id", ["id"]])
-def test_a_thing_of_another_kind_is_no_node(driver, verb, arguments, wrong):
-    with pytest.raises(TypeError, match="^node: a Node, or its ID or name as text, was expected"):
-        getattr(driver, verb)(wrong, *arguments)
-
-
-@pytest.mark.parametrize(("verb", "arguments"), NODE_VERBS)
-@pytest.mark.parametrize("empty", ["", "  ", Node("", "name", "running", [], [], None)])
-def test_an_empty_name_is_no_node(driver, verb, arguments, empty):
-    with pytest.raises(ValueError, match="^node: it must not be empty"):
-        getattr(driver, verb)(empty, *arguments)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "words"),
-    [
-        (lambda d: d.create_node("", "s", "i"), ValueError, "name: it must not be empty"),
-        (lambda d: d.create_node(" ", "s", "i"), ValueError, "name: it must not be empty"),
-        (lambda d: d.create_node(None, "s", "i"), TypeError, "name: text was expected"),
-        (lambda d: d.create_node("n", IMAGE, "i"), TypeError, "size: a NodeSize"),
-        (lambda d: d.create_node("n", "", "i"), ValueError, "size: it must not be empty"),
-        (lambda d: d.create_node("n", "s", SIZE), TypeError, "image: a NodeImage"),
-        (lambda d: d.create_node("n", "s", ""), ValueError, "image: it must not be empty"),
-        (lambda d: d.create_node("n", "s", "i", location=LOCATION), ValueError, "location: "),
-        (lambda d: d.create_node("n", "s", "i", location=5), TypeError, "location: "),
-        (lambda d: d.create_node("n", "s", "i", auth=RSA), Exception, "auth"),
-        (lambda d: d.create_node("n", "s", "i", auth=NodeAuthSSHKey("")), ValueError, "auth: "),
-        (lambda d: d.create_node("n", "s", "i", auth=NodeAuthSSHKey("x")), ValueError, "auth: "),
-        (lambda d: d.create_node("n", "s", "i", ex_keyname=NODE), TypeError, "ex_keyname: "),
-        (lambda d: d.create_node("n", "s", "i", ex_keyname=""), ValueError, "ex_keyname: "),
-        (
-            lambda d: d.create_node("n", "s", "i", auth=NodeAuthSSHKey(RSA), ex_keyname="k"),
-            ValueError,
-            "auth, ex_keyname: only one",
-        ),
-        (lambda d: d.create_node("n", "s", "i", ex_duration="1D"), ValueError, "ex_duration: "),
-        (lambda d: d.ex_rebuild_node("n", SIZE), TypeError, "image: a NodeImage"),
-        (lambda d: d.ex_rebuild_node("n", ""), ValueError, "image: it must not be empty"),
-        (lambda d: d.ex_change_node_size("n", NODE), TypeError, "new_size: a NodeSize"),
-        (lambda d: d.ex_change_node_size("n", ""), ValueError, "new_size: it must not"),
-        (lambda d: d.ex_change_node_size("n", "s", 5), ValueError, "ex_duration: "),
-        (lambda d: d.ex_set_metadata("n", {}), ValueError, "metadata: at least one"),
-        (lambda d: d.ex_set_metadata("n", "a=b"), TypeError, "metadata: a mapping"),
-        (lambda d: d.ex_set_metadata("n", {"": "b"}), ValueError, "metadata, a name: "),
-        (lambda d: d.ex_set_metadata("n", {"a": 1}), TypeError, "metadata\\['a'\\]: text"),
-        (lambda d: d.ex_set_metadata("n", {1: "a"}), TypeError, "metadata, a name: text"),
-        (lambda d: d.ex_set_metadata("n", {"a": "\ud800"}), ValueError, "Value.1: "),
-        (lambda d: d.list_nodes(ex_node_ids="id"), TypeError, "ex_node_ids: a list"),
-        (lambda d: d.list_nodes(ex_node_ids=NODE), TypeError, "ex_node_ids: a list"),
-        (lambda d: d.list_nodes(ex_node_ids=[SIZE]), TypeError, "ex_node_ids: a Node"),
-        (lambda d: d.list_nodes(ex_node_ids=[""]), ValueError, "ex_node_ids: "),
-        (lambda d: d.list_nodes(ex_names="name"), TypeError, "ex_names: a list"),
-        (lambda d: d.list_nodes(ex_names=[None]), TypeError, "ex_names: text"),
-        (lambda d: d.list_nodes(ex_filters={"cpu": "1"}), ValueError, "ex_filters: 'name' or "),
-        (lambda d: d.list_nodes(ex_filters={"name": []}), ValueError, "ex_filters: 'name' has no"),
-        (lambda d: d.list_nodes(ex_filters={"name": ""}), ValueError, "ex_filters\\['name'\\]: "),
-        (lambda d: d.list_sizes(ex_filters={"status": "x"}), ValueError, "ex_filters: 'name' was"),
-        (lambda d: d.list_key_pairs(ex_filters={"x": "y"}), ValueError, "ex_filters: "),
-        (lambda d: d.ex_get_node(SIZE), TypeError, "node_id: a Node"),
-        (lambda d: d.ex_get_node(""), ValueError, "node_id: "),
-        (lambda d: d.list_volumes(SIZE), TypeError, "node: a Node"),
-        (lambda d: d.list_volumes(""), ValueError, "node: "),
-        (lambda d: d.get_image(5), TypeError, "image_id: "),
-        (lambda d: d.get_key_pair(""), ValueError, "name: "),
-        (lambda d: d.create_key_pair(""), ValueError, "name: "),
-        (lambda d: d.delete_key_pair(NODE), TypeError, "key_pair: a KeyPair"),
-        (lambda d: d.delete_key_pair(""), ValueError, "key_pair: "),
-        (lambda d: d.import_key_pair_from_string("", RSA), ValueError, "name: "),
-        (lambda d: d.import_key_pair_from_string("n", ""), ValueError, "key_material: "),
-        (lambda d: d.import_key_pair_from_string("n", 5), TypeError, "key_material: "),
-    ],
-)
-def test_arguments_that_make_no_sense(driver, call, error, words):
-    with pytest.raises(error, match=words):
-        call(driver)
 
 
 @pytest.mark.parametrize(
@@ -150,40 +47,8 @@ def test_arguments_that_make_no_sense(driver, call, error, words):
     ],
 )
 def test_durations_that_are_none(driver, duration):
-    with pytest.raises(ValueError, match="^duration: '72H' .* was expected, not"):
+    with pytest.raises(ValueError, match="^duration: expected '72H' .*, got "):
         driver.ex_renew_node("node", duration)
-
-
-@pytest.mark.parametrize(
-    "key_material",
-    [
-        "AAAAB3NzaC1yc2EAAAADAQABAAAAAwEAAQ==",
-        "ssh-rsa",
-        "ssh-rsa !!!!",
-        "ssh-rsa AAAA",
-        "ssh-rsa AAAAB3NzaC1yc2E=",
-        "ssh-dss AAAAB3NzaC1yc2EAAAADAQABAAAAAwEAAQ==",
-        "ssh-rsa c2VjcmV0c2VjcmV0c2VjcmV0",
-        f"{RSA} one\n{RSA} two",
-        "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n-----END RSA PRIVATE KEY-----",
-    ],
-)
-def test_public_keys_that_are_unusable(driver, tmp_path, key_material):
-    path = tmp_path / "key"
-    path.write_text(key_material)
-    for argument, call in (
-        ("key_material", lambda: driver.import_key_pair_from_string("n", key_material)),
-        ("key_material", lambda: driver.import_key_pair_from_file("n", str(path))),
-        ("auth", lambda: driver.create_node("n", "s", "i", auth=NodeAuthSSHKey(key_material))),
-    ):
-        with pytest.raises(ValueError, match=f"^{argument}: a public key") as caught:
-            call()
-        assert "c2VjcmV0" not in str(caught.value)
-
-
-def test_a_file_that_is_not_there(driver):
-    with pytest.raises(FileNotFoundError):
-        driver.import_key_pair_from_file("n", "/no/such/file")
 
 
 # Where to
@@ -317,9 +182,9 @@ def test_a_url_that_is_no_text():
         ({"page_size": 0}, "page_size: "),
         ({"page_size": "10"}, "page_size: "),
         ({"concurrency": 0}, "concurrency: "),
-        ({"http_method": "PUT"}, "http_method: 'POST' or 'GET' was expected, not 'PUT'"),
-        ({"response_format": "yaml"}, "response_format: 'xml' or 'json'"),
-        ({"signature_method": "MD5"}, "signature_method: 'HmacSHA256' or 'HmacSHA1'"),
+        ({"http_method": "PUT"}, "http_method: expected 'POST' or 'GET', got 'PUT'"),
+        ({"response_format": "yaml"}, "response_format: expected 'xml' or 'json'"),
+        ({"signature_method": "MD5"}, "signature_method: expected 'HmacSHA256' or 'HmacSHA1'"),
         ({"ca_cert": "/no/such/file"}, "ca_cert: there is no file"),
     ],
 )

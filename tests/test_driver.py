@@ -1,10 +1,9 @@
 """Every verb over HTTP, against the emulator, in both formats of answers."""
 
+import json
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import ClassVar
 
-import libcloud.compute.base
 import pytest
 import requests
 from libcloud.common.types import LibcloudError
@@ -12,6 +11,8 @@ from libcloud.compute.base import NodeAuthPassword, NodeAuthSSHKey
 from libcloud.compute.types import NodeState
 from ssh_keys import new_key, public_text
 
+from libcloud_mcs.convert import NODE_STATES
+from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator, error
 from libcloud_mcs.errors import (
     InsufficientBalanceError,
@@ -143,6 +144,21 @@ def test_a_key_pair_made_here(driver):
     assert "PRIVATE KEY" in pair.private_key
     assert pair.public_key.startswith("ssh-rsa ")
     assert driver.get_key_pair("my key").fingerprint == pair.fingerprint
+
+
+@pytest.mark.parametrize(
+    "name", ["-----BEGIN PUBLIC KEY", "# mine", "a\u2028b", "x-cert-v01@openssh.com ", ODD]
+)
+def test_a_key_pair_made_here_may_have_any_name_that_the_endpoint_takes(driver, name):
+    pair = driver.create_key_pair(name)
+    assert driver.get_key_pair(name).fingerprint == pair.fingerprint
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\tb", "a" * 1000])
+def test_a_name_that_the_endpoint_refuses_is_its_refusal(driver, name):
+    with pytest.raises(MCSError, match="KeyName") as caught:
+        driver.create_key_pair(name)
+    assert not hasattr(caught.value, "private_key")
 
 
 # Nodes
@@ -289,6 +305,92 @@ def test_finding_nodes(driver):
         driver.ex_get_node("none")
 
 
+def test_nodes_are_found_by_whatever_names_them(cloud, driver):
+    made = [driver.create_node(name, "small", IMAGE) for name in ("a", "b", "c")]
+    ids = [node.id for node in made]
+
+    def found(**kwargs):
+        before = len(cloud.records)
+        nodes = driver.list_nodes(**kwargs)
+        return [node.id for node in nodes], len(cloud.records) - before
+
+    # One request, as long as the endpoint takes names where it takes IDs.
+    assert found(ex_node_ids=[made[0], ids[1], "c"]) == (ids, 1)
+    assert found(ex_node_ids=["c", ids[2], made[2]]) == (ids[2:], 1)
+    assert found(ex_names=[made[0], "b"]) == (ids[:2], 1)
+    assert found(ex_names=ids) == ([], 1)
+    assert found(ex_node_ids=[made[0], "none"]) == (ids[:1], 2)
+    assert found(ex_node_ids=made[:2], ex_names=["c"]) == (ids, 2)
+
+
+def test_names_are_looked_up_where_the_endpoint_takes_only_ids_for_ids(requests_mock):
+    def answer(request, context):
+        rows = [
+            {"instanceId": f"i-{name}", "instanceName": name}
+            for name in ("web", "db")
+            if f"InstanceId.1=i-{name}&" in request.text or f"={name}&" in request.text
+        ]
+        if "InstanceId.1=web&" in request.text:
+            rows = []
+        return json.dumps({"DescribeInstancesResponse": {"InstanceSet": {"Instance": rows}}})
+
+    requests_mock.post("https://mosapi.meituan.com/mcs/v1", text=answer)
+    driver = MCSNodeDriver("key", "secret", response_format="json")
+    assert [node.id for node in driver.list_nodes(ex_node_ids=["web"])] == ["i-web"]
+    assert driver.ex_get_node("web").id == "i-web"
+    assert driver.ex_get_node("i-db").name == "db"
+
+
+def test_an_id_goes_before_a_name(requests_mock):
+    rows = [
+        {"instanceId": "i-1", "instanceName": "i-2"},
+        {"instanceId": "i-2", "instanceName": "web"},
+    ]
+    requests_mock.post(
+        "https://mosapi.meituan.com/mcs/v1",
+        json={"DescribeInstancesResponse": {"InstanceSet": {"Instance": rows}}},
+    )
+    driver = MCSNodeDriver("key", "secret", response_format="json")
+    assert driver.ex_get_node("i-2").name == "web"
+    assert driver.ex_get_node("web").id == "i-2"
+
+
+def test_a_state_as_a_filter_stands_for_all_its_words(cloud, driver):
+    words = {"a": "running", "b": "stop_fail", "c": "ready", "d": "start_fail", "e": "deploying"}
+    for name, word in words.items():
+        driver.create_node(name, "small", IMAGE)
+        instance = cloud.cloud.instance(name)[0]
+        instance.phases = [(instance.created_at, word)]
+
+    def found(status):
+        nodes = driver.list_nodes(ex_filters={"status": status})
+        assert nodes == [] or [n.name for n in driver.ex_iterate_nodes({"status": status})]
+        return "".join(node.name for node in nodes)
+
+    assert found(NodeState.STOPPED) == "cd"
+    assert found(NodeState.RUNNING) == "ab"
+    assert found([NodeState.STOPPED, "running", NodeState.PENDING, "ready"]) == "acde"
+    assert found("running") == "a"
+    assert found("a word that is in no table") == ""
+    # Every state that a node may be in finds that node.
+    for node in driver.list_nodes():
+        assert node.name in found(node.state)
+    for state in NodeState:
+        if state in NODE_STATES.values():
+            driver.list_nodes(ex_filters={"status": state})
+        else:
+            with pytest.raises(ValueError, match=f"got NodeState.{state.name}$"):
+                driver.list_nodes(ex_filters={"status": state})
+
+
+@pytest.mark.parametrize("word", ["stopped", "Stopped", "SUSPENDED"])
+def test_a_word_of_libclouds_as_a_filter_says_what_to_pass(driver, word):
+    with pytest.raises(
+        ValueError, match=rf"^ex_filters\['status'\]: .*NodeState.{word.upper()}, got"
+    ):
+        driver.list_nodes(ex_filters={"status": word})
+
+
 def test_contract_and_renewal(driver, node):
     contract = driver.ex_get_contract(node)
     assert contract.expire_at - contract.started_at == timedelta(hours=72)
@@ -385,7 +487,7 @@ def test_the_path_is_signed_as_it_is_sent(cloud, path):
         assert driver.ex_get_balance().amount == 1000
 
 
-# Waiting and deploying
+# Waiting
 
 
 def test_waiting_asks_for_the_waited_nodes_alone(monkeypatch):
@@ -419,60 +521,6 @@ def test_waiting_with_other_arguments_for_the_list(monkeypatch):
         wanted = {"ex_filters": {"status": "running"}}
         assert len(driver.wait_until_running(nodes, ex_list_nodes_kwargs=wanted)) == 2
         assert asked == [wanted]
-
-
-class SSH:
-    """Stands for libcloud's SSH client: keeps what it is made with."""
-
-    made: ClassVar = []
-
-    def __init__(self, **kwargs):
-        self.made.append(kwargs)
-
-    def connect(self):
-        return True
-
-    def close(self):
-        return True
-
-
-class Deployment:
-    def run(self, node, client):
-        return node
-
-
-@pytest.fixture
-def ssh(monkeypatch):
-    monkeypatch.setattr(SSH, "made", [])
-    monkeypatch.setattr(libcloud.compute.base, "SSHClient", SSH)
-    monkeypatch.setattr("libcloud.compute.ssh.have_paramiko", True)
-    return SSH.made
-
-
-CIRROS = "cirros-0.3.0-x86_64.qcow2"
-
-
-def test_deploy_node_logs_in_with_the_generated_password_and_its_account(driver, ssh):
-    node = driver.deploy_node(Deployment(), name="web", size="small", image=CIRROS)
-    (made,) = ssh
-    password = driver.ex_get_password_data(node).password
-    assert (made["hostname"], made["username"]) == (node.public_ips[0], "cirros")
-    assert made["password"] == password
-
-
-def test_deploy_node_with_a_key(driver, ssh, key_material):
-    node = driver.deploy_node(
-        Deployment(),
-        name="web",
-        size="small",
-        image=CIRROS,
-        auth=NodeAuthSSHKey(key_material),
-        ssh_key="/no/such/key",
-        ssh_username="me",
-    )
-    (made,) = ssh
-    assert (made["username"], made["password"]) == ("me", None)
-    assert (made["key_files"], made["hostname"]) == ("/no/such/key", node.public_ips[0])
 
 
 @pytest.mark.parametrize("response_format", ["xml", "json"])

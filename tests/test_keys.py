@@ -1,14 +1,17 @@
-"""``ex_get_password_data``: plain and encrypted passwords, and what can be wrong with the key."""
+"""Public and private keys, in every form, and passwords that are encrypted with them."""
 
 import base64
+import re
 import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding
-from ssh_keys import new_key, public_text
+from libcloud.compute.base import NodeAuthSSHKey
+from ssh_keys import new_key, private_text, public_text
 
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator
@@ -19,6 +22,7 @@ from libcloud_mcs.errors import (
     PrivateKeyRequiredError,
     WrongPrivateKeyError,
 )
+from libcloud_mcs.keys import public_key_fingerprint
 
 IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
 KEY = new_key(2048)
@@ -26,12 +30,8 @@ OTHER_KEY = new_key(2048)
 SHORTER_KEY = new_key(1024)
 
 
-def text(key, form="PKCS8", passphrase=None):
-    encryption = serialization.NoEncryption()
-    if passphrase:
-        encryption = serialization.BestAvailableEncryption(passphrase)
-    form = getattr(serialization.PrivateFormat, form)
-    return key.private_bytes(serialization.Encoding.PEM, form, encryption).decode()
+PRIVATE = private_text(KEY)
+TYPE, BLOB = public_text(KEY).split()
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def test_a_plain_password(driver):
     assert (data.key_pair_id, data.key_pair_name) == (None, None)
     assert abs(data.created_at - driver.ex_get_contract(node).started_at) < timedelta(seconds=5)
     # A private key does no harm where none is needed.
-    assert driver.ex_get_password_data("plain", text(KEY)) == data
+    assert driver.ex_get_password_data("plain", PRIVATE) == data
 
 
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
 @pytest.mark.parametrize("passphrase", [None, b"open \xe4\xb8\xad"])
 @pytest.mark.parametrize("how", ["text", "bytes", "path", "text path"])
 def test_a_key_of_any_form_decrypts(driver, keyed, tmp_path, form, passphrase, how):
-    private_key = text(KEY, form, passphrase)
+    private_key = private_text(KEY, form, passphrase)
     path = tmp_path / "key"
     path.write_text(private_key)
     given = {
@@ -70,7 +70,7 @@ def test_a_key_of_any_form_decrypts(driver, keyed, tmp_path, form, passphrase, h
 
 def test_a_path_may_begin_at_home(driver, keyed, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    Path(tmp_path, "key").write_text(text(KEY))
+    Path(tmp_path, "key").write_text(PRIVATE)
     assert driver.ex_get_password_data(keyed, "~/key").encrypted
 
 
@@ -87,15 +87,15 @@ def test_three_different_errors(answer_format):
         driver.import_key_pair_from_string("mine", public_text(KEY))
         node = driver.create_node("keyed", "small", IMAGE, ex_keyname="mine")
         with pytest.raises(PasswordNotReadyError, match="no password yet"):
-            driver.ex_get_password_data(node, text(KEY))
+            driver.ex_get_password_data(node, PRIVATE)
         cloud.clock.advance(timedelta(seconds=1))
         with pytest.raises(PrivateKeyRequiredError, match="key pair 'mine'"):
             driver.ex_get_password_data(node)
         for wrong in (OTHER_KEY, SHORTER_KEY):
             with pytest.raises(WrongPrivateKeyError, match="another key pair"):
-                driver.ex_get_password_data(node, text(wrong))
+                driver.ex_get_password_data(node, private_text(wrong))
         with pytest.raises(NotFoundError):
-            driver.ex_get_password_data("none", text(KEY))
+            driver.ex_get_password_data("none", PRIVATE)
 
 
 def test_a_refusal_of_another_kind_stays_what_it_is(driver):
@@ -107,37 +107,246 @@ def test_a_refusal_of_another_kind_stays_what_it_is(driver):
     assert not isinstance(caught.value, PasswordNotReadyError)
 
 
-@pytest.mark.parametrize(
-    ("private_key", "passphrase", "words"),
-    [
-        ("/no/such/file", None, "nor a file that can be read"),
-        ("not a\0path", None, "nor a file"),
-        (
-            "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n-----END RSA PRIVATE KEY-----",
-            None,
-            "it cannot be read",
-        ),
-        (text(KEY, passphrase=b"right"), None, "is encrypted; passphrase: not given"),
-        (text(KEY, passphrase=b"right"), "wrong", "it cannot be read.*passphrase: given"),
-        (text(KEY, "OpenSSH", b"right"), None, "is encrypted|it cannot be read"),
-        (text(KEY), "needless", "is not encrypted"),
-        (text(ed25519.Ed25519PrivateKey.generate()), None, "an RSA key was expected"),
-        (public_text(KEY).encode(), None, "it cannot be read"),
-    ],
-)
-def test_a_key_that_cannot_be_read_is_an_error_before_anything_is_sent(
-    requests_mock, private_key, passphrase, words
-):
-    driver = MCSNodeDriver("key", "secret")
-    with pytest.raises(ValueError, match=f"^private_key: .*({words})") as caught:
-        driver.ex_get_password_data("node", private_key, passphrase)
-    assert "c2VjcmV0" not in str(caught.value)
+@pytest.fixture
+def unused(requests_mock):
+    """A driver that sends nothing."""
+    yield MCSNodeDriver("key", "secret")
     assert not requests_mock.called
 
 
-def test_a_key_of_another_kind_of_thing(requests_mock):
-    with pytest.raises(TypeError, match="private_key"):
-        MCSNodeDriver("key", "secret").ex_get_password_data("node", 5)
+PUTTY = f"""PuTTY-User-Key-File-3: ssh-rsa
+Encryption: none
+Comment: me
+Public-Lines: 1
+{BLOB}
+Private-Lines: 1
+{base64.b64encode(b"secret" * 30).decode()}
+Private-MAC: 00
+"""
+RFC_4716 = f"""---- BEGIN SSH2 PUBLIC KEY ----
+Comment: "me"
+{BLOB[:70]}
+{BLOB[70:]}
+---- END SSH2 PUBLIC KEY ----
+"""
+SSH2 = RFC_4716.replace("PUBLIC KEY", "ENCRYPTED PRIVATE KEY")
+PEM, PKCS_1 = (
+    KEY.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
+    for form in (
+        serialization.PublicFormat.SubjectPublicKeyInfo,
+        serialization.PublicFormat.PKCS1,
+    )
+)
+CERTIFICATE = (
+    serialization.SSHCertificateBuilder()
+    .public_key(KEY.public_key())
+    .serial(1)
+    .type(serialization.SSHCertificateType.USER)
+    .key_id(b"me")
+    .valid_principals([b"me"])
+    .valid_after(0)
+    .valid_before(2**63)
+    .sign(OTHER_KEY)
+    .public_bytes()
+    .decode()
+)
+X_509 = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+ED25519 = public_text(ed25519.Ed25519PrivateKey.generate())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        f"{TYPE} {BLOB}",
+        f"{TYPE} {BLOB} me@here",
+        f"{TYPE} {BLOB} 我\u2028\x85 \x1c",
+        f"{TYPE}\t{BLOB}\tme",
+        f"\ufeff{TYPE} {BLOB} 我",
+        f"\r\n\r\n  {TYPE} {BLOB} me  \r\n\r\n",
+        f"\r{TYPE} {BLOB} me\r",
+        f"# from home\n\n{TYPE} {BLOB} me\n# that was it\n",
+    ],
+)
+@pytest.mark.parametrize("how", ["text", "file", "path", "auth"])
+def test_public_keys_are_taken_whatever_is_around_them(cloud, tmp_path, given, how):
+    driver, path = cloud.driver(), tmp_path / "key.pub"
+    path.write_bytes(given.encode())
+    if how == "auth":
+        driver.create_node("web", "small", IMAGE, auth=NodeAuthSSHKey(given))
+        (pair,) = driver.list_key_pairs()
+    elif how == "text":
+        pair = driver.import_key_pair_from_string("mine", given)
+    else:
+        pair = driver.import_key_pair_from_file("mine", path if how == "path" else str(path))
+    assert pair.fingerprint == public_key_fingerprint(f"{TYPE} {BLOB}", "key")
+    # Nothing but the key's line was sent.
+    (sent,) = cloud.cloud.key_pairs()
+    line = next(line for line in re.split("[\r\n]", given) if BLOB in line)
+    assert sent.public_key == line.removeprefix("\ufeff").strip()
+
+
+#: What is no public key in OpenSSH's form, and what is said of it.
+NOT_PUBLIC = {
+    "empty": ("", "got an? (empty|blank)"),
+    "blank": (" \n", "got an? (empty|blank)"),
+    "a mark alone": ("\ufeff\n", "got an empty text"),
+    "comments": ("# a\n# b\n", "got comments alone"),
+    "a blob alone": (BLOB, "got a single word"),
+    "a type alone": (TYPE, "got a single word"),
+    "no base64": (f"{TYPE} !!!!", "not base64"),
+    "cut off": (f"{TYPE} {BLOB[:-40]}", "not a whole key"),
+    "cut off in a length": (f"{TYPE} {BLOB[:-4]}", "not a whole key"),
+    "a type and no more": (f"{TYPE} AAAAB3NzaC1yc2E=", "not a whole key"),
+    "a bit of a length": (f"{TYPE} AAAAB3NzaC1yc2EAAA==", "not a whole key"),
+    "longer": (f"{TYPE} {base64.b64encode(base64.b64decode(BLOB) + b'x').decode()}", "not a whole"),
+    "another type": (f"ssh-dss {BLOB}", "not a whole key of the type"),
+    "two keys": (f"{TYPE} {BLOB} one\n{ED25519} two\n", "got 2 lines"),
+    "a key on two lines": (f"{TYPE} {BLOB[:70]}\n{BLOB[70:]}", "got 2 lines"),
+    "options": (f'from="10.0.0.1",no-pty {TYPE} {BLOB} me', "options in front .*leave them out"),
+    "PuTTY": (PUTTY, "got a key in PuTTY's form; 'puttygen FILE -L' shows"),
+    "RFC 4716": (RFC_4716, "RFC 4716; 'ssh-keygen -i -f FILE' converts it"),
+    "SSH2": (SSH2, "a private key in the form of SSH2; 'ssh-keygen -i -f FILE' converts it"),
+    "PEM": (PEM, "a public key in PEM; 'ssh-keygen -i -m PKCS8 -f FILE' converts it"),
+    "PKCS #1": (PKCS_1, "a public key in PEM; 'ssh-keygen -i -m PEM -f FILE' converts it"),
+    "a certificate": (CERTIFICATE, "got a certificate; .* without '-cert'"),
+    "X.509": (X_509, "got a certificate"),
+    "a private key": (PRIVATE, "got a private key; 'ssh-keygen -y -f FILE' shows"),
+    "OpenSSH's private key": (private_text(KEY, "OpenSSH"), "got a private key"),
+    "an encrypted key": (private_text(KEY, "PKCS8", b"x"), "got a private key"),
+    "something else": ("Dear all,", "second word that is not base64"),
+    "NULs": (f"{TYPE} {BLOB}".encode("utf-16-le").decode("latin-1"), "UTF-16"),
+    "huge": (f"{TYPE} {BLOB} " + "x" * 70_000, "more than 65536 bytes|a text of 70"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_PUBLIC)
+def test_a_public_key_in_another_form_is_refused_with_what_it_is(unused, tmp_path, what):
+    given, words = NOT_PUBLIC[what]
+    path = tmp_path / "key"
+    path.write_bytes(given.encode())
+    for argument, call in (
+        ("key_material", lambda: unused.import_key_pair_from_string("n", given)),
+        ("key_file_path", lambda: unused.import_key_pair_from_file("n", path)),
+        ("auth", lambda: unused.create_node("n", "s", "i", auth=NodeAuthSSHKey(given))),
+    ):
+        with pytest.raises(ValueError, match=rf"^{argument}: expected .*({words})") as caught:
+            call()
+        assert not isinstance(caught.value, UnicodeError)
+        assert not any(secret in str(caught.value) for secret in (BLOB[40:60], PRIVATE[40:60]))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (f"{TYPE} {BLOB} 我".encode("utf-16"), "UTF-16"),
+        (f"\ufeff{TYPE} {BLOB} me".encode("utf-16-be"), "UTF-16"),
+        (f"{TYPE} {BLOB} me".encode("utf-16-le"), "UTF-16"),
+        (f"{TYPE} {BLOB} 我的钥匙".encode("gbk"), "not text in UTF-8"),
+        (f"{TYPE} {BLOB} é".encode("latin-1"), "not text in UTF-8"),
+        (base64.b64decode(BLOB), "not text in UTF-8"),
+        (b"\0" * 100_000, "more than 65536 bytes"),
+    ],
+)
+def test_a_public_key_file_in_another_encoding_is_refused(unused, tmp_path, data, words):
+    path = tmp_path / "key"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=f"^key_file_path: expected one public key .*{words}") as e:
+        unused.import_key_pair_from_file("n", str(path))
+    assert not isinstance(e.value, UnicodeError)
+
+
+@pytest.mark.parametrize("path", ["/no/such/file", "/"])
+def test_a_public_key_file_that_cannot_be_read_is_an_error_that_names_it(unused, path):
+    with pytest.raises(OSError, match=repr(path)):
+        unused.import_key_pair_from_file("n", path)
+
+
+def test_the_path_of_a_public_key_may_begin_at_home(cloud, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "key.pub").write_text(public_text(KEY))
+    assert cloud.driver().import_key_pair_from_file("mine", "~/key.pub").name == "mine"
+
+
+@pytest.mark.parametrize("empty", ["", b""])
+@pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
+def test_an_empty_passphrase_is_none(driver, keyed, form, empty):
+    assert driver.ex_get_password_data(keyed, private_text(KEY, form), empty).encrypted
+    with pytest.raises(ValueError, match="^passphrase: expected one, .* is encrypted, got none"):
+        driver.ex_get_password_data(keyed, private_text(KEY, form, b"right"), empty)
+
+
+@pytest.mark.parametrize("around", ["\ufeff{}", "\r\n \r\n{}\r\n\r\n"])
+@pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
+def test_a_private_key_is_taken_whatever_is_around_it(driver, keyed, tmp_path, form, around):
+    given = around.format(private_text(KEY, form).replace("\n", "\r\n"))
+    path = tmp_path / "key"
+    path.write_bytes(given.encode())
+    for private_key in (given, given.encode(), path):
+        assert driver.ex_get_password_data(keyed, private_key).encrypted
+
+
+WRONG_PRIVATE = "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n-----END RSA PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize(
+    ("private_key", "passphrase", "words"),
+    [
+        ("/no/such/file", None, "neither a key's text nor a file that can be read .No such file"),
+        ("/", None, "nor a file that can be read .Is a directory"),
+        ("", None, "got a blank text"),
+        (b"", None, "got an empty text"),
+        (b" \n", None, "got an empty text"),
+        (WRONG_PRIVATE, None, "got a key that cannot be read$"),
+        (WRONG_PRIVATE, "some", "got a key that cannot be read$"),
+        (private_text(KEY, passphrase=b"right"), "wrong", "cannot be read with this passphrase"),
+        (private_text(KEY, "OpenSSH", b"right"), "wrong", "cannot be read with this passphrase"),
+        (private_text(ed25519.Ed25519PrivateKey.generate(), "PKCS8"), None, "of another kind"),
+        (public_text(KEY), None, "got a public key; .* without '.pub'"),
+        (public_text(KEY).encode(), None, "got a public key"),
+        (PUTTY, None, "got a key in PuTTY's form; 'puttygen FILE -O private-openssh"),
+        (PUTTY.encode(), None, "got a key in PuTTY's form"),
+        (SSH2, None, "form of SSH2; 'ssh-keygen -i -f FILE' converts it"),
+        (RFC_4716, None, "got a public key in the form of RFC 4716"),
+        (PEM, None, "got a public key in PEM"),
+        (CERTIFICATE, None, "got a certificate"),
+        (X_509, None, "got a certificate"),
+        ("Dear\nall", None, "got a text in another form"),
+        (PRIVATE.encode("utf-16"), None, "UTF-16"),
+        (PRIVATE.encode("utf-16-le"), None, "UTF-16"),
+        (b"\x30\x82\x04\xa4", None, "not text in UTF-8"),
+        (b"-" * 70_000, None, "more than 65536 bytes"),
+        ("-----BEGIN" + "-" * 70_000, None, "a text of 70010 characters"),
+        ("\ud800\n", None, "half a character"),
+    ],
+)
+def test_a_private_key_that_cannot_be_used_is_an_error_before_anything_is_sent(
+    unused, tmp_path, private_key, passphrase, words
+):
+    tried = [private_key]
+    if isinstance(private_key, bytes):
+        tried.append(tmp_path / "key")
+        tried[1].write_bytes(private_key)
+    for given in tried:
+        with pytest.raises(ValueError, match=f"^private_key: .*({words})") as caught:
+            unused.ex_get_password_data("node", given, passphrase)
+        assert not isinstance(caught.value, UnicodeError)
+        assert "c2VjcmV0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
+def test_whether_a_passphrase_is_missing_or_needless_is_said(unused, form):
+    locked = private_text(KEY, form, b"right")
+    with pytest.raises(ValueError, match="^passphrase: expected one, .* is encrypted, got none"):
+        unused.ex_get_password_data("node", locked)
+    with pytest.raises(ValueError, match="^passphrase: expected none, .* not encrypted, got one"):
+        unused.ex_get_password_data("node", private_text(KEY, form), "needless")
+
+
+def test_half_a_character_in_a_passphrase_is_not_shown(unused):
+    passphrase = "open sesame\ud800"
+    with pytest.raises(ValueError, match="^passphrase: expected text that UTF-8") as caught:
+        unused.ex_get_password_data("node", PRIVATE, passphrase)
+    assert "sesame" not in "".join(traceback.format_exception(caught.value))
 
 
 def answer(requests_mock, data):
@@ -151,16 +360,16 @@ def answer(requests_mock, data):
 def test_other_endpoints_pad_as_pkcs_1_v1_5(requests_mock):
     secret = KEY.public_key().encrypt("pass 中".encode(), padding.PKCS1v15())
     driver = answer(requests_mock, {"passwordData": base64.b64encode(secret).decode()})
-    assert driver.ex_get_password_data("node", text(KEY)).password == "pass 中"
+    assert driver.ex_get_password_data("node", PRIVATE).password == "pass 中"
     with pytest.raises(WrongPrivateKeyError):
-        driver.ex_get_password_data("node", text(OTHER_KEY))
+        driver.ex_get_password_data("node", private_text(OTHER_KEY))
 
 
 def test_base64_may_be_wrapped(requests_mock):
     oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
     secret = KEY.public_key().encrypt(b"password", oaep)
     driver = answer(requests_mock, {"passwordData": base64.encodebytes(secret).decode()})
-    assert driver.ex_get_password_data("node", text(KEY)).password == "password"
+    assert driver.ex_get_password_data("node", PRIVATE).password == "password"
 
 
 def test_what_is_no_text_is_a_wrong_key(requests_mock):
@@ -168,14 +377,14 @@ def test_what_is_no_text_is_a_wrong_key(requests_mock):
     secret = KEY.public_key().encrypt(b"\xff\xfe", oaep)
     driver = answer(requests_mock, {"passwordData": base64.b64encode(secret).decode()})
     with pytest.raises(WrongPrivateKeyError):
-        driver.ex_get_password_data("node", text(KEY))
+        driver.ex_get_password_data("node", PRIVATE)
 
 
 @pytest.mark.parametrize("data", ["plain text", "AAAA", "====", "密码"])
 def test_what_is_no_encryption_is_a_wrong_key(requests_mock, data):
     driver = answer(requests_mock, {"passwordData": data})
     with pytest.raises(WrongPrivateKeyError):
-        driver.ex_get_password_data("node", text(KEY))
+        driver.ex_get_password_data("node", PRIVATE)
 
 
 @pytest.mark.parametrize("data", [{}, {"passwordData": ""}, {"passwordData": None}])

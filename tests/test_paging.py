@@ -261,7 +261,7 @@ def test_no_page_is_fetched_before_the_first_node_is_asked_for_nor_after_the_las
     fetched = len(endpoint.requests)
     assert threading.active_count() <= threads
     assert len(endpoint.requests) == fetched
-    with pytest.raises(ValueError, match="ex_filters: 'name' or 'status' was expected"):
+    with pytest.raises(ValueError, match="ex_filters: expected 'name' or 'status', got"):
         endpoint.driver.ex_iterate_nodes(ex_filters={"colour": "red"})
 
 

@@ -58,6 +58,7 @@ VERBS = {
     "create_key_pair",
     "create_node",
     "delete_key_pair",
+    "deploy_node",
     "destroy_node",
     "ex_change_node_size",
     "ex_get_balance",

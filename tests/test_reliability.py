@@ -8,6 +8,7 @@ import gzip
 import json
 import logging
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -19,9 +20,13 @@ from datetime import timedelta
 
 import libcloud
 import pytest
+import requests
+from cryptography.hazmat.primitives import serialization
 from libcloud.common.base import Connection
-from libcloud.compute.base import NodeImage, NodeSize
+from libcloud.compute.base import NodeAuthSSHKey, NodeImage, NodeSize
+from libcloud.compute.deployment import ScriptDeployment
 from libcloud.compute.types import DeploymentError, NodeState
+from ssh_keys import new_key, public_text
 from urllib3.connection import HTTPConnection
 
 from libcloud_mcs.driver import MCSNodeDriver
@@ -42,10 +47,12 @@ from libcloud_mcs.emulator.cloud import Lease
 from libcloud_mcs.errors import (
     InvalidCredentialsError,
     MCSError,
+    NotFoundError,
     OutcomeUnknownError,
     PrivateKeyRequiredError,
     RateLimitError,
 )
+from libcloud_mcs.keys import public_key_fingerprint
 
 IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
 
@@ -252,7 +259,6 @@ CHANGES = {
     "RebuildInstanceRootImage": lambda driver, node: driver.ex_rebuild_node(node),
     "TerminateInstance": lambda driver, node: driver.destroy_node(node),
     "PutInstanceMetadata": lambda driver, node: driver.ex_set_metadata(node, {"a": "b"}),
-    "ImportKeyPair": lambda driver, node: driver.create_key_pair("k"),
     "DeleteKeyPair": lambda driver, node: driver.delete_key_pair("none"),
 }
 
@@ -266,6 +272,186 @@ def test_a_change_whose_outcome_is_unclear_is_not_sent_again(cloud, quick, node,
         assert fault.fired == 1
     if effect.name != "cut" or caught.value.http_code < 400:
         assert isinstance(caught.value, OutcomeUnknownError)
+
+
+# Key pairs
+
+#: Whether a key pair that somebody made is registered, after all ways in which that is unclear.
+UNCLEAR_CHANGES = {what: entry for what, entry in UNCLEAR.items() if not what.startswith("503")}
+
+
+def registered(cloud):
+    return {pair.name: pair.fingerprint for pair in cloud.cloud.key_pairs()}
+
+
+def assert_carries(error, cloud, name):
+    """See that an error has the private key of a pair, and shows it nowhere."""
+    private = error.private_key
+    key = serialization.load_pem_private_key(private.encode(), None)
+    if name in registered(cloud):
+        assert registered(cloud)[name] == public_key_fingerprint(public_text(key), "key")
+    shown = [repr(error), str(error), str(error.args)]
+    shown += traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    copied = pickle.loads(pickle.dumps(error))
+    assert copied.private_key == private
+    for text in (*shown, repr(copied), str(copied)):
+        assert not any(line in text for line in private.splitlines()[1:-1])
+
+
+@pytest.mark.parametrize("unclear", UNCLEAR_CHANGES)
+def test_the_private_key_of_a_pair_made_here_is_never_lost(cloud, unclear):
+    effect, done = UNCLEAR_CHANGES[unclear]
+    driver = cloud.driver(retry_delay=0.001, timeout=10)
+    if effect is None:
+        effect = Effect("late", seconds=0.6, after=True)
+        driver = cloud.driver(retry_delay=0.3, backoff=2, max_tries=6, timeout=0.3)
+    with cloud.inject(effect, on="ImportKeyPair") as fault:
+        if done:
+            pair = driver.create_key_pair("mine")
+            key = serialization.load_pem_private_key(pair.private_key.encode(), None)
+            assert public_key_fingerprint(pair.public_key, "key") == pair.fingerprint
+            assert public_key_fingerprint(public_text(key), "key") == pair.fingerprint
+            assert registered(cloud) == {"mine": pair.fingerprint}
+        else:
+            with pytest.raises(OutcomeUnknownError, match="'private_key' of this error") as caught:
+                driver.create_key_pair("mine")
+            assert_carries(caught.value, cloud, "mine")
+            assert registered(cloud) == {}
+        assert fault.fired == 1
+
+
+def test_a_pair_that_cannot_be_looked_for_is_in_the_error(cloud, quick, caplog):
+    caplog.set_level(logging.DEBUG)
+    cloud.inject(drop_after(), on="ImportKeyPair")
+    cloud.inject(error(500), on="DescribeKeyPairs")
+    with pytest.raises(OutcomeUnknownError, match="looking failed") as caught:
+        quick.create_key_pair("mine")
+    assert list(registered(cloud)) == ["mine"]
+    assert_carries(caught.value, cloud, "mine")
+    assert not any(line in caplog.text for line in caught.value.private_key.splitlines()[1:-1])
+    cloud.faults.clear()
+    found = eval(caught.value.find_out, {"driver": quick})
+    assert found.fingerprint == registered(cloud)["mine"]
+
+
+def test_an_endpoint_that_is_busy_and_registers_all_the_same_loses_no_key(cloud, quick):
+    cloud.inject(error(503, after=True), on="ImportKeyPair")
+    with pytest.raises(MCSError, match="'private_key' of this error") as caught:
+        quick.create_key_pair("mine")
+    assert list(registered(cloud)) == ["mine"]
+    assert_carries(caught.value, cloud, "mine")
+
+
+@pytest.mark.parametrize("on", ["ImportKeyPair", "DescribeKeyPairs"])
+def test_ctrl_c_loses_no_private_key(cloud, quick, on):
+    if on == "DescribeKeyPairs":
+        cloud.inject(drop_after(), on="ImportKeyPair")
+    fault = cloud.inject(Effect("late", seconds=60, after=True), on=on)
+    pressing = interrupt_when(cloud, lambda: fault.fired)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        quick.create_key_pair("mine")
+    pressing.join()
+    assert_carries(caught.value, cloud, "mine")
+
+
+def test_what_another_tool_raises_carries_the_private_key(cloud, quick, monkeypatch):
+    def send(*args, **kwargs):
+        raise RuntimeError("no request goes out from here")
+
+    monkeypatch.setattr(requests.Session, "send", send)
+    with pytest.raises(RuntimeError) as caught:
+        quick.create_key_pair("mine")
+    assert_carries(caught.value, cloud, "mine")
+
+
+@pytest.mark.parametrize("effect", [None, error(401), error(403), too_many(0)])
+def test_a_pair_that_was_refused_is_in_no_error(cloud, quick, effect):
+    if effect is None:
+        quick.import_key_pair_from_string("mine", public_text(new_key()))
+    else:
+        cloud.inject(effect, on="ImportKeyPair")
+    before = registered(cloud)
+    with pytest.raises(MCSError) as caught:
+        quick.create_key_pair("mine")
+    assert getattr(caught.value, "private_key", None) is None
+    assert "private_key" not in str(caught.value)
+    assert registered(cloud) == before
+
+
+def test_a_pair_that_was_never_sent_is_in_no_error(cloud, quick):
+    cloud.stop()
+    with pytest.raises(MCSError, match="no connection") as caught:
+        quick.create_key_pair("mine")
+    assert not hasattr(caught.value, "private_key")
+
+
+@pytest.mark.parametrize("unclear", UNCLEAR_CHANGES)
+def test_a_key_whose_registration_is_unclear_is_looked_for(cloud, unclear):
+    effect, done = UNCLEAR_CHANGES[unclear]
+    driver = cloud.driver(retry_delay=0.001, timeout=10)
+    if effect is None:
+        effect = Effect("late", seconds=0.6, after=True)
+        driver = cloud.driver(retry_delay=0.3, backoff=2, max_tries=6, timeout=0.3)
+    key = public_text(new_key())
+    # The same key under another name is not what was asked for.
+    driver.import_key_pair_from_string("other", key)
+    with cloud.inject(effect, on="ImportKeyPair") as fault:
+        if done:
+            pair = driver.import_key_pair_from_string("mine", key)
+            assert (pair.name, pair.fingerprint) == ("mine", registered(cloud)["mine"])
+            assert pair.public_key == key
+        else:
+            with pytest.raises(OutcomeUnknownError, match="registered as 'other'") as caught:
+                driver.import_key_pair_from_string("mine", key)
+            assert caught.value.private_key is None
+        assert fault.fired == 1
+
+
+def somebody_registers(cloud, key, name, answer):
+    """Let somebody else register a key just before our request, and say what becomes of ours."""
+    effect = Effect(
+        "race", run=lambda: cloud.cloud.import_key_pair(name, key), answer=answer and answer.answer
+    )
+    return cloud.inject(effect, on="ImportKeyPair")
+
+
+@pytest.mark.parametrize("answer", [error(409), error(400), error(500), None])
+@pytest.mark.parametrize("name", ["theirs", "ours"])
+def test_a_key_that_somebody_registers_meanwhile_is_used_for_a_node(cloud, quick, name, answer):
+    key = public_text(new_key())
+    if name == "ours":
+        name = "libcloud-" + public_key_fingerprint(key, "key").replace(":", "")
+    somebody_registers(cloud, key, name, answer)
+    node = quick.create_node("web", "small", IMAGE, auth=NodeAuthSSHKey(key), ex_duration="1H")
+    used = cloud.cloud.instance(node.id)[0].key_pair
+    assert used.fingerprint == public_key_fingerprint(key, "key")
+    if answer:
+        assert used.name == name
+    assert len(cloud.ledger) == 1
+
+
+@pytest.mark.parametrize("answer", [error(409), error(500), None])
+def test_a_key_that_somebody_registers_meanwhile_is_that_key(cloud, quick, answer):
+    key = public_text(new_key())
+    somebody_registers(cloud, key, "mine", answer)
+    pair = quick.import_key_pair_from_string("mine", key)
+    assert (pair.name, pair.public_key) == ("mine", key)
+
+
+def test_a_key_that_is_refused_under_a_second_name_says_its_first(cloud, quick):
+    key = public_text(new_key())
+    somebody_registers(cloud, key, "theirs", error(409))
+    with pytest.raises(MCSError, match="this key is registered as 'theirs'") as caught:
+        quick.import_key_pair_from_string("mine", key)
+    assert caught.value.http_code == 409
+
+
+def test_a_refused_key_that_cannot_be_looked_for_is_still_the_refusal(cloud, quick):
+    cloud.inject(error(409), on="ImportKeyPair")
+    cloud.inject(error(500), on="DescribeKeyPairs")
+    with pytest.raises(MCSError, match="looking failed") as caught:
+        quick.import_key_pair_from_string("mine", public_text(new_key()))
+    assert (caught.value.action, caught.value.http_code) == ("ImportKeyPair", 409)
 
 
 @pytest.mark.parametrize("effect", [overload(), too_many(0), too_many("soon")])
@@ -520,6 +706,116 @@ def test_waiting_ends_in_time_and_says_how_things_are():
             driver.wait_until_running([node], ssh_interface="ips")
 
 
+def endpoint_with(requests_mock, *rows):
+    """Give a driver of an endpoint that lists these nodes and nothing else."""
+    rows = [
+        {"instanceId": f"i-{n}", "instanceName": f"web{n}", "status": "running", **row}
+        for n, row in enumerate(rows, 1)
+    ]
+    tree = {"InstanceSet": {"Instance": rows}}
+    requests_mock.post(
+        "https://mosapi.meituan.com/mcs/v1", json={"DescribeInstancesResponse": tree}
+    )
+    return MCSNodeDriver("key", "secret", response_format="json")
+
+
+V4, V6, PRIVATE_V4, PRIVATE_V6 = "198.18.0.1", "2001:db8::1", "10.0.0.1", "fd00::1"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "kwargs", "words"),
+    [
+        (
+            PRIVATE_V4,
+            {},
+            "no public IPv4 address (ssh_interface='public_ips'), only private 10.0.0.1;"
+            " ssh_interface='private_ips' waits for 10.0.0.1",
+        ),
+        (
+            V4,
+            {"ssh_interface": "private_ips"},
+            "no private IPv4 address (ssh_interface='private_ips'), only public 198.18.0.1;"
+            " ssh_interface='public_ips' waits for 198.18.0.1",
+        ),
+        (
+            f"{V6},{PRIVATE_V6}",
+            {},
+            "no public IPv4 address (ssh_interface='public_ips'), only public 2001:db8::1,"
+            " private fd00::1; wait_until_running(…, force_ipv4=False) waits for IPv6 addresses",
+        ),
+        (
+            PRIVATE_V6,
+            {"force_ipv4": False},
+            "no public address (ssh_interface='public_ips'), only private fd00::1;"
+            " ssh_interface='private_ips' waits for fd00::1",
+        ),
+        ("", {}, "no public IPv4 address (ssh_interface='public_ips') and no other"),
+        ("", {"force_ipv4": False}, "no public address (ssh_interface='public_ips') and no other"),
+    ],
+)
+def test_a_node_that_runs_without_the_address_says_which_it_has(
+    requests_mock, addresses, kwargs, words
+):
+    driver = endpoint_with(
+        requests_mock, {"ipAddresses": addresses}, {"ipAddresses": f"{V4},{PRIVATE_V4}"}
+    )
+    with pytest.raises(MCSError) as caught:
+        driver.wait_until_running(["web1", "web2"], wait_period=0.01, timeout=0.01, **kwargs)
+    assert f"Timed out after 0.01 seconds: 'web1' runs but has {words}" in str(caught.value)
+    assert "web2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "kwargs", "found"),
+    [
+        (f"{V4},{PRIVATE_V4}", {}, [V4]),
+        (f"{V4},{PRIVATE_V4}", {"ssh_interface": "private_ips"}, [PRIVATE_V4]),
+        (f"{V6},{V4}", {}, [V4]),
+        (f"{V6},{V4}", {"force_ipv4": False}, [V6, V4]),
+    ],
+)
+def test_the_addresses_that_were_waited_for_are_given(requests_mock, addresses, kwargs, found):
+    driver = endpoint_with(requests_mock, {"ipAddresses": addresses})
+    ((node, given),) = driver.wait_until_running(["i-1"], **kwargs)
+    assert (node.name, given) == ("web1", found)
+
+
+def test_a_node_may_be_waited_for_by_its_name_before_it_is_listed():
+    with Emulator(boot_seconds=0.05) as cloud:
+        driver = cloud.driver()
+        making = meanwhile(lambda: make(cloud, "web"))
+        cloud.inject(making, on="DescribeInstances", nth=3, times=1)
+        (up,) = driver.wait_until_running(["web"], wait_period=0.01)
+        assert up[0].name == "web"
+        # From then on it is the node of that ID.
+        assert cloud.records[-1].params["InstanceId.1"] == up[0].id
+        with pytest.raises(MCSError, match="seconds: 'none' is missing$"):
+            driver.wait_until_running([up[0], "none"], timeout=0)
+        with pytest.raises(NotFoundError, match="no node has the ID or name 'none'"):
+            driver.wait_until_running([up[0], "none"], wait_period=0.01)
+        nodes = driver.wait_until_running(["web", up[0].id, up[0]], wait_period=0.01)
+        assert [node.id for node, _ in nodes] == [up[0].id]
+
+
+def make(cloud, name):
+    account = cloud.cloud
+    account.create(account.template(IMAGE), account.instance_type("small"), Lease(1, "H"), name)
+
+
+def test_a_node_on_its_way_out_is_not_taken_for_the_one_of_its_name(requests_mock):
+    rows = [
+        {"instanceName": "web", "status": status, "ipAddresses": V4}
+        for status in ("running", "deleting")
+    ]
+    for some in (rows, rows[::-1]):
+        driver = endpoint_with(requests_mock, *some)
+        ((node, _),) = driver.wait_until_running(["web"], wait_period=0.01)
+        assert node.state is NodeState.RUNNING
+    driver = endpoint_with(requests_mock, rows[1])
+    with pytest.raises(MCSError, match="'web' cannot come up any more: it is deleting"):
+        driver.wait_until_running(["web"], wait_period=0.01)
+
+
 def test_looks_come_at_longer_and_longer_intervals(monkeypatch):
     with Emulator(boot_seconds=1000) as cloud:
         driver = cloud.driver()
@@ -554,7 +850,12 @@ def test_deploy_node_says_so_too(monkeypatch):
         cloud.inject(meanwhile(fail), on="DescribeInstances", nth=2)
         with pytest.raises(DeploymentError, match="cannot come up any more"):
             driver.deploy_node(
-                deploy=None, name="a", size="small", image=IMAGE, wait_period=0.01, timeout=5
+                deploy=ScriptDeployment("true"),
+                name="a",
+                size="small",
+                image=IMAGE,
+                wait_period=0.01,
+                timeout=5,
             )
 
 

@@ -16,6 +16,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
 from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.emulator import delay
 from libcloud_mcs.errors import MCSError, OutcomeUnknownError
 
 URL = "http://mcs.example/mcs/v1"
@@ -314,6 +315,23 @@ def test_a_call_ends_whatever_the_endpoint_sends(dripping, text, way):
     with pytest.raises(MCSError, match="timed out") as caught:
         driver.ex_get_balance()
     assert caught.value.retryable is True
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_waiting_ends_whatever_the_endpoint_sends(dripping, concurrency):
+    where = f"http://{dripping(ENDLESS['headers'])}/"
+    driver = make_driver(url=where, timeout=600, deadline=600, concurrency=concurrency)
+    with pytest.raises(MCSError, match="timed out"):
+        driver.wait_until_running(["web"], timeout=0.1)
+
+
+def test_threads_of_a_verb_keep_to_the_time_of_the_verb(cloud):
+    for number in range(5):
+        cloud.cloud.add_running(f"web{number}")
+    cloud.inject(delay(600), on="DescribeInstances", nth=2)
+    driver = cloud.driver(page_size=2)
+    with pytest.raises(MCSError, match="timed out"):
+        driver.wait_until_running(["web1"], timeout=0.1, ex_list_nodes_kwargs={"ex_filters": {}})
 
 
 @pytest.mark.parametrize("text", list(ENDLESS.values())[:4], ids=list(ENDLESS)[:4])

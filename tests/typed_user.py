@@ -54,6 +54,9 @@ def life(driver: MCSNodeDriver, pair: KeyPair) -> None:
     ((node, addresses),) = driver.wait_until_running([node], wait_period=0.1)
     assert_type(node, Node)
     assert_type(addresses, list[str])
+    assert driver.wait_until_running(["web", node], force_ipv4=False)
+    assert_type(driver.list_nodes(ex_node_ids=[node, "web"], ex_names=[node]), list[Node])
+    assert driver.list_nodes(ex_filters={"status": [NodeState.RUNNING, "ready"]})
     assert_type(driver.ex_get_node_state(node), NodeState)
     assert_type(driver.ex_get_contract(node), Contract)
     expire_at: datetime = driver.ex_get_contract("web").expire_at
@@ -80,6 +83,7 @@ def failures(driver: MCSNodeDriver, cloud: Emulator) -> str:
         return refused.message
     except OutcomeUnknownError as unknown:
         assert_type(unknown.asked, dict[str, str])
+        assert_type(unknown.private_key, str | None)
         return unknown.find_out
     except MCSError as other:
         assert_type(other.http_code, int)

@@ -12,7 +12,7 @@ import pytest
 from libcloud.compute.types import NodeState
 
 from libcloud_mcs.emulator import meanwhile
-from libcloud_mcs.errors import NotFoundError
+from libcloud_mcs.errors import MCSError, NotFoundError
 from libcloud_mcs.records import Balance
 from libcloud_mcs.salt import _machines as machines
 from libcloud_mcs.salt import _settings as settings
@@ -269,3 +269,19 @@ def test_values_become_such_that_salt_can_show_them():
     shown = machines.plain({"state": NodeState.RUNNING, 1: (True, None, 2.5)})
     assert shown == {"state": "running", "1": [True, None, 2.5]}
     assert type(shown["state"]) is str
+
+
+def test_a_machine_without_an_address_where_it_is_waited_for_says_what_to_set(requests_mock):
+    row = {"instanceId": "i-1", "instanceName": "web", "status": "running"}
+    row["ipAddresses"] = "10.0.0.1"
+    answer = {"DescribeInstancesResponse": {"InstanceSet": {"Instance": [row]}}}
+    requests_mock.post("http://127.0.0.1:1/", json=answer)
+    driver = settings.driver_of(
+        {"id": "a", "key": "b", "url": "http://127.0.0.1:1/", "response_format": "json"}
+    )
+    profile = settings.Profile("image", "size", wait_for_ip_timeout=0.01, wait_for_ip_interval=0.01)
+    node = driver.ex_get_node("web")
+    with pytest.raises(
+        MCSError, match="'web' runs but has no public .*ssh_interface='private_ips'"
+    ):
+        machines.wait(driver, node, profile)
