@@ -9,11 +9,13 @@ A local MCS endpoint, true to the specification::
 From the command line: ``python -m libcloud_mcs.emulator``. Either needs the extra ``emulator``.
 """
 
+from libcloud_mcs.emulator._backend import Account
 from libcloud_mcs.emulator._clock import Clock
-from libcloud_mcs.emulator._emulator import Account, Emulator, Record
+from libcloud_mcs.emulator._emulator import Emulator, Record
 from libcloud_mcs.emulator._faults import (
     Effect,
     Fault,
+    boot_fail,
     content_type,
     cut,
     delay,
@@ -35,6 +37,7 @@ __all__ = [
     "Fault",
     "Record",
     "StateError",
+    "boot_fail",
     "content_type",
     "cut",
     "delay",
