@@ -14,6 +14,7 @@ from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
 from libcloud_mcs.emulator._errors import Refusal
 from libcloud_mcs.emulator._faults import EFFECTS
+from libcloud_mcs.emulator._settings import Settings
 
 DOCS = Path(__file__).parent
 
@@ -70,10 +71,24 @@ def effects() -> str:
     return ", ".join(f"`{name}`" for name in EFFECTS) + "\n"
 
 
+def settings() -> str:
+    rows = [
+        (
+            f"`{name}`",
+            setting.meaning,
+            setting.kind.expected.removesuffix(" or None"),
+            default if (default := getattr(Settings, name)) not in (None, ()) else "none",
+        )
+        for name, setting in Settings.settings().items()
+    ]
+    return table(("setting", "meaning", "value", "default"), rows)
+
+
 TABLES = {
     "actions": actions,
     "effects": effects,
     "refusals": refusals,
+    "settings": settings,
     "templates": templates,
     "types": types,
 }

@@ -99,7 +99,26 @@ def test_the_emulator_shares_only_the_table_and_the_signature_with_the_driver():
 
 def test_the_cloud_knows_nothing_of_http():
     known = imports(PACKAGE / "emulator" / "cloud.py")
-    assert known == {f"libcloud_mcs.emulator.{name}" for name in ("_catalog", "_clock", "_errors")}
+    names = ("_catalog", "_clock", "_errors", "_transactions")
+    assert known == {f"libcloud_mcs.emulator.{name}" for name in names}
+
+
+def test_what_is_under_the_emulator_knows_nothing_of_what_is_above():
+    below = {
+        "_errors": set(),
+        "_checks": set(),
+        "_transactions": set(),
+        "_catalog": set(),
+        "_clock": {"_checks", "_transactions"},
+        "_settings": {"_checks", "_clock", "cloud"},
+        "_store": {"_catalog", "_checks", "cloud"},
+        "_backend": {
+            *("_checks", "_clock", "_errors", "_settings", "_store", "_transactions", "cloud")
+        },
+    }
+    for name, known in below.items():
+        found = imports(PACKAGE / "emulator" / f"{name}.py")
+        assert found == {f"libcloud_mcs.emulator.{each}" for each in known}, name
 
 
 #: What the rooms of the Salt extension may know.

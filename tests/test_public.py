@@ -28,8 +28,8 @@ SURFACE = {
     ),
     "libcloud_mcs.driver": "MCSNodeDriver",
     "libcloud_mcs.emulator": (
-        "Account Clock Effect Emulator Fault Record StateError content_type cut delay drop_after"
-        " drop_before error html meanwhile overload too_many"
+        "Account Clock Effect Emulator Fault Record StateError boot_fail content_type cut delay"
+        " drop_after drop_before error html meanwhile overload too_many"
     ),
     "libcloud_mcs.emulator.actions": "HANDLERS Paging",
     "libcloud_mcs.emulator.cloud": (

@@ -33,6 +33,7 @@ from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import (
     Effect,
     Emulator,
+    boot_fail,
     cut,
     delay,
     drop_after,
@@ -44,6 +45,7 @@ from libcloud_mcs.emulator import (
     too_many,
 )
 from libcloud_mcs.emulator.cloud import Lease
+from libcloud_mcs.emulator.wire import Answer
 from libcloud_mcs.errors import (
     InvalidCredentialsError,
     MCSError,
@@ -683,14 +685,28 @@ def noisy(http_method):
 
 
 def test_waiting_ends_at_once_when_a_node_is_lost():
-    with Emulator(boot_seconds=1000) as cloud:
-        driver = cloud.driver()
+    with Emulator(boot_seconds=1000, terminate_seconds=1000) as cloud:
+        driver = cloud.driver(response_format="json")
+        cloud.inject(boot_fail(), nth=2)
         nodes = [driver.create_node(name, "small", IMAGE) for name in "ab"]
-        instance = cloud.cloud.instance("b")[0]
-        for word in ("deploy_fail", "start_fail", "deleting"):
-            instance.phases = [(instance.created_at, word)]
+
+        def assert_lost(word):
             with pytest.raises(MCSError, match=f"'b' cannot come up any more: it is {word}"):
                 driver.wait_until_running(nodes, wait_period=0.01, timeout=5)
+
+        # A word that the emulator does not have.
+        rows = [
+            {"instanceId": node.id, "instanceName": node.name, "status": status}
+            for node, status in zip(nodes, ("disk", "start_fail"), strict=True)
+        ]
+        tree = {"DescribeInstancesResponse": {"InstanceSet": {"Instance": rows}}}
+        answer = Answer(200, "application/json", json.dumps(tree).encode())
+        with cloud.inject(Effect("start_fail", answer=lambda _: answer), on="DescribeInstances"):
+            assert_lost("start_fail")
+        cloud.clock.advance(timedelta(seconds=1000))
+        assert_lost("deploy_fail")
+        driver.destroy_node(nodes[1])
+        assert_lost("deleting")
         cloud.cloud.remove("b")
         with pytest.raises(MCSError, match="'b' is gone"):
             driver.wait_until_running(nodes, wait_period=0.01, timeout=5)
@@ -840,16 +856,10 @@ def test_looks_come_at_longer_and_longer_intervals(monkeypatch):
 
 def test_deploy_node_says_so_too(monkeypatch):
     monkeypatch.setattr("libcloud.compute.ssh.have_paramiko", True)
-    with Emulator(boot_seconds=1000) as cloud:
-        driver = cloud.driver()
-
-        def fail():
-            instance = cloud.cloud.instance("a")[0]
-            instance.phases = [(instance.created_at, "deploy_fail")]
-
-        cloud.inject(meanwhile(fail), on="DescribeInstances", nth=2)
-        with pytest.raises(DeploymentError, match="cannot come up any more"):
-            driver.deploy_node(
+    with Emulator(boot_seconds=0.05) as cloud:
+        cloud.inject(boot_fail())
+        with pytest.raises(DeploymentError, match="cannot come up any more: it is deploy_fail"):
+            cloud.driver().deploy_node(
                 deploy=ScriptDeployment("true"),
                 name="a",
                 size="small",
@@ -857,6 +867,7 @@ def test_deploy_node_says_so_too(monkeypatch):
                 wait_period=0.01,
                 timeout=5,
             )
+        assert len(cloud.ledger) == 1
 
 
 # Interruptions

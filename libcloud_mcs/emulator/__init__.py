@@ -19,11 +19,13 @@ for _package in ("tornado", "cryptography"):
             f"the emulator needs the package {_package!r}: pip install 'libcloud-mcs[emulator]'"
         )
 
+from libcloud_mcs.emulator._backend import Account
 from libcloud_mcs.emulator._clock import Clock
-from libcloud_mcs.emulator._emulator import Account, Emulator, Record
+from libcloud_mcs.emulator._emulator import Emulator, Record
 from libcloud_mcs.emulator._faults import (
     Effect,
     Fault,
+    boot_fail,
     content_type,
     cut,
     delay,
@@ -45,6 +47,7 @@ __all__ = [
     "Fault",
     "Record",
     "StateError",
+    "boot_fail",
     "content_type",
     "cut",
     "delay",

@@ -3,134 +3,108 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shlex
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
+from libcloud_mcs.emulator._checks import ArgumentError, Kind, shown, split_words
 from libcloud_mcs.emulator._emulator import Emulator
 from libcloud_mcs.emulator._faults import EFFECTS, parse_fault
-from libcloud_mcs.emulator.cloud import Timing
-
-_DURATIONS = {
-    "boot_seconds": "a new instance takes to run",
-    "start_seconds": "a stopped instance takes to run",
-    "stop_seconds": "a stop takes that is not forced",
-    "reboot_seconds": "a reboot takes",
-    "rebuild_seconds": "a new system disk takes",
-    "change_seconds": "a change of type takes",
-    "terminate_seconds": "a deleted instance is still there",
-}
+from libcloud_mcs.emulator._settings import AccountSettings, Setting, Settings
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; give its exit status."""
-    settings = vars(_parser().parse_args(argv))
-    faults = settings.pop("fault")
-    show_secret = settings["secret"] is None
+    """
+    Run the command.
+
+    :return: Its exit status: 0 after a clean stop, 1 when it could not run or not go on, 2 when an
+        option makes no sense or cannot be used.
+    """
+    given = vars(_parser().parse_args(argv))
+    faults = given.pop("fault")
     try:
-        wanted = [parse_fault(fault) for fault in faults]
-        emulator = Emulator(**settings)
-        for fault in wanted:
-            emulator.inject(**fault)
-        if not emulator.loopback:
-            print(
-                f"warning: listening on {settings['host']}: others can reach this endpoint, what is"
-                " sent to it is not encrypted, and its page and /_emulator/ want no signature",
-                file=sys.stderr,
-            )
-        emulator.run(lambda: _introduce(emulator, show_secret=show_secret))
+        for name, setting in Settings.settings().items():
+            if setting.variable and given[name] is None:
+                given[name] = _from_environment(setting)
+        emulator = Emulator(**given)
+        with contextlib.closing(emulator):
+            for fault in faults:
+                emulator.inject(**fault)
+            if not emulator.loopback:
+                print(
+                    f"warning: listening on {given['host']}: others can reach this endpoint, what"
+                    " is sent to it is not encrypted, and its page and /_emulator/ want no"
+                    " signature",
+                    file=sys.stderr,
+                )
+            emulator.run(lambda: _introduce(emulator, given))
     except (ImportError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError) else 1
     return 0
 
 
-def _introduce(emulator: Emulator, *, show_secret: bool) -> None:
+def _from_environment(setting: Setting) -> Any:
+    value = os.environ.get(setting.variable)
+    return setting.kind.parse(setting.variable, value) if value else None
+
+
+def _introduce(emulator: Emulator, given: dict[str, Any]) -> None:
+    """Print where the emulator is, and its accounts; no secret that the user knows."""
+    known = {given["secret"], *(each.get("secret") for each in given["accounts"])}
     print(f"MCS endpoint: {emulator.url}")
     print(f"export MOS_URL={emulator.url}")
-    print(f"export MOS_ACCESS={emulator.access_key}")
-    if show_secret:
-        print(f"export MOS_SECRET={emulator.secret}")
+    for account in emulator.accounts:
+        words = [f"MOS_ACCESS={shlex.quote(account.access_key)}"]
+        if account.secret not in known:
+            words.append(f"MOS_SECRET={shlex.quote(account.secret)}")
+        if account is emulator.account:
+            for word in words:
+                print(f"export {word}")
+        else:
+            # A comment, so that all of it can be pasted into a shell.
+            print("# another account:", *words)
     sys.stdout.flush()
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {' '.join(message.splitlines())}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m libcloud_mcs.emulator",
         description="A local MCS endpoint, true to the specification. Stops on Ctrl-C. Its page is"
         " at the endpoint's root.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    add("--port", type=int, default=8883, help="port, 0 for a free one (%(default)s)")
-    add(
-        "--access-key",
-        default=os.environ.get("MOS_ACCESS") or None,
-        help="the account's access key ($MOS_ACCESS, or a random one)",
-    )
-    add(
-        "--secret",
-        default=os.environ.get("MOS_SECRET") or None,
-        help="the account's secret ($MOS_SECRET, or a random one that is printed)",
-    )
-    add("--balance", default="1000", help="the money the account begins with (%(default)s)")
-    add("--instances", type=int, default=0, help="how many run at the start (%(default)s)")
-    for name, what in _DURATIONS.items():
-        add(
-            f"--{name.replace('_', '-')}",
-            type=float,
-            default=getattr(Timing, name),
-            metavar="SECONDS",
-            help=f"how long {what} (%(default)s)",
-        )
-    add(
-        "--default-limit",
-        type=int,
-        metavar="ROWS",
-        help="how many rows a page has when Limit is left out (all)",
-    )
-    add(
-        "--max-limit",
-        type=int,
-        metavar="ROWS",
-        help="how many rows a page has at most, whatever Limit says (any)",
-    )
-    add(
-        "--churn",
-        type=int,
-        default=0,
-        metavar="N",
-        help="let N instances of nobody's go, and N others come, between pages (%(default)s)",
-    )
-    add("--seed", type=int, help="make IDs, passwords and so on the same each time")
-    add(
-        "--node-network",
-        metavar="NETWORK",
-        help="loopback network to take the instances' addresses from, like 127.10.0.0/16",
-    )
-    add(
-        "--ssh",
-        action="store_true",
-        help="put a real SSH server on each instance that runs; what is run over it runs on this"
-        " machine, as the user who runs this command (needs --node-network)",
-    )
-    add("--ssh-port", type=int, default=22, help="port of the SSH servers (%(default)s)")
-    add(
-        "--signature-clock",
-        choices=("real", "emulated"),
-        default="real",
-        help="what the time of a request is compared with (%(default)s)",
-    )
-    add(
-        "--debug",
-        action="store_true",
-        help="answer a wrong signature with the string that should be signed",
-    )
-    add("--state", metavar="FILE", help="keep everything in this SQLite file")
-    add(
+    for name, setting in Settings.settings().items():
+        if name == "accounts":
+            parser.add_argument(
+                "--account",
+                dest="accounts",
+                action="append",
+                default=[],
+                type=_type("account", _parse_account),
+                metavar="ACCOUNT",
+                help="a further account, such as 'access_key=second balance=5 instances=2': any of"
+                " access_key, secret, secret_env (the environment variable that has the secret),"
+                " balance, instances; what is left out is as it is for the first account; can be"
+                " given more than once",
+            )
+        elif name != "clock":
+            _add_option(parser, name, setting, getattr(Settings, name))
+    parser.add_argument(
         "--fault",
         action="append",
         default=[],
+        type=_type("fault", parse_fault),
         metavar="FAULT",
         help="let something go wrong: an action or *, an effect"
         f" ({', '.join(EFFECTS)}), and when (nth=, times=, probability=, seed=):"
@@ -138,6 +112,60 @@ def _parser() -> argparse.ArgumentParser:
         " can be given more than once",
     )
     return parser
+
+
+def _add_option(parser: argparse.ArgumentParser, name: str, setting: Setting, default: Any) -> None:
+    option = f"--{name.replace('_', '-')}"
+    if isinstance(default, bool):
+        parser.add_argument(option, action="store_true", help=setting.meaning)
+        return
+    if setting.command_default is not None:
+        default = setting.command_default
+    shown_default = f"${setting.variable}" if setting.variable else default
+    parser.add_argument(
+        option,
+        type=_type(name, lambda text: setting.kind.parse(name, text)),
+        default=default,
+        metavar=setting.metavar,
+        help=setting.meaning if shown_default is None else f"{setting.meaning} ({shown_default})",
+    )
+
+
+def _type(name: str, parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return what argparse calls to read an option: the option's own name is in its message."""
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except ArgumentError as error:
+            about = "" if error.name == name else f"{error.name}: "
+            message = f"{about}expected {error.expected}, got {error.got}"
+            raise argparse.ArgumentTypeError(message) from None
+
+    return read
+
+
+def _parse_account(text: str) -> dict[str, Any]:
+    """Read an account from one line of words such as ``balance=5``."""
+    kinds: dict[str, Kind[Any]] = {
+        name: setting.kind for name, setting in AccountSettings.settings().items()
+    }
+    names = (*kinds, "secret_env")
+    such = f"words such as 'access_key=second balance=5', with {', '.join(names)}"
+    account: dict[str, Any] = {}
+    for word in split_words("account", text, such):
+        name, _, value = word.partition("=")
+        if name == "secret_env":
+            name, value = "secret", os.environ.get(value) or _no_variable(value)
+        if name not in kinds or name in account:
+            # What is there may be a secret.
+            raise ArgumentError("account", such, "another word, or one of them twice")
+        account[name] = kinds[name].parse(name, value)
+    return account
+
+
+def _no_variable(name: str) -> NoReturn:
+    raise ArgumentError("secret_env", "the name of an environment variable", shown(name))
 
 
 if __name__ == "__main__":

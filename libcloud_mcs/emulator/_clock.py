@@ -2,91 +2,140 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-__all__ = ["Clock"]
+from libcloud_mcs.emulator._checks import ArgumentError, moment, object_of, optional
+from libcloud_mcs.emulator._transactions import Cell, Transactions
+
+__all__ = ["EARLIEST", "LATEST", "MOMENT", "Clock", "later"]
+
+#: Between these the clock can be. It stands still when it comes to the end.
+EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
+LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
+#: What the clock can be set to.
+MOMENT = moment(EARLIEST, LATEST)
+
+_SPAN = object_of(timedelta, "a timedelta")
+
+
+def later(moment: datetime, by: timedelta) -> datetime:
+    """Return a time after another, :data:`LATEST` at most."""
+    try:
+        return min(moment + by, LATEST)
+    except OverflowError:
+        return LATEST
 
 
 class Clock:
     """
-    A clock that runs with real time until it is told otherwise. All times are aware, in UTC.
+    A clock that runs with real time until it is told otherwise. All times are aware, in UTC. It can
+    be set to any time from 1970 to 9999.
 
     :param start: The time to begin with; ``None``: now.
+    :raises ValueError: If ``start`` is not such a time, or has no zone.
     """
 
     def __init__(self, start: datetime | None = None) -> None:
-        self._lock = threading.Lock()
-        self._offset = timedelta()
-        self._frozen: datetime | None = None
-        #: Called after the clock was moved or held.
-        self.on_change: Callable[[], object] = lambda: None
+        start = optional(MOMENT).check("start", start)
+        #: How far it is from real time, and the time at which it is held.
+        self._state: Cell[tuple[timedelta, datetime | None]]
+        self._state = Cell(Transactions(), (timedelta(), None))
         if start is not None:
             self.set(start)
 
     def now(self) -> datetime:
         """Tell the time."""
-        with self._lock:
-            return self._now()
+        offset, frozen = self._state.value
+        return frozen or later(datetime.now(timezone.utc), offset)
 
     @property
     def frozen(self) -> bool:
         """Whether the clock is held."""
-        return self._frozen is not None
+        return self._state.value[1] is not None
 
     def advance(self, by: timedelta) -> None:
-        """Move the clock forward by ``by``; a held clock stays held."""
-        with self._lock:
-            self._put(self._now() + by)
-        self.on_change()
+        """
+        Move the clock forward by ``by``, or back where that is negative; a held clock stays held.
+
+        :raises ValueError: If ``by`` is not a timedelta, or leads out of the years 1970 to 9999.
+        :raises StateError: If the change cannot be saved; the clock is as it was.
+        """
+        _SPAN.check("by", by)
+        with self._state.transactions():
+            try:
+                to = MOMENT.take(self.now() + by)
+            except (ValueError, OverflowError):
+                expected = f"what leads to a time from {EARLIEST.year} to {LATEST.year}"
+                raise ArgumentError("by", expected, str(by)) from None
+            self._put(to, self.frozen)
 
     def set(self, to: datetime) -> None:
-        """Move the clock to ``to``, which must be aware; a held clock stays held."""
-        if to.tzinfo is None:
-            raise ValueError("to: a time with a zone was expected")
-        with self._lock:
-            self._put(to.astimezone(timezone.utc))
-        self.on_change()
+        """
+        Move the clock to ``to``, which must be aware; a held clock stays held.
+
+        :raises ValueError: If ``to`` is not such a time, or is not in the years 1970 to 9999.
+        :raises StateError: If the change cannot be saved; the clock is as it was.
+        """
+        to = MOMENT.check("to", to)
+        with self._state.transactions():
+            self._put(to, self.frozen)
 
     def freeze(self) -> None:
-        """Hold the clock: only :meth:`advance` and :meth:`set` move it from now on."""
-        with self._lock:
-            self._frozen = self._now()
-        self.on_change()
+        """
+        Hold the clock: only :meth:`advance` and :meth:`set` move it from now on.
+
+        :raises StateError: If the change cannot be saved; the clock is as it was.
+        """
+        with self._state.transactions():
+            self._put(self.now(), frozen=True)
 
     def unfreeze(self) -> None:
-        """Let the clock run again, from where it was held."""
-        with self._lock:
-            now, self._frozen = self._now(), None
-            self._put(now)
-        self.on_change()
+        """
+        Let the clock run again, from where it was held.
+
+        :raises StateError: If the change cannot be saved; the clock is as it was.
+        """
+        with self._state.transactions():
+            self._put(self.now(), frozen=False)
 
     def reset(self) -> None:
-        """Let the clock run with real time again."""
-        with self._lock:
-            self._offset, self._frozen = timedelta(), None
-        self.on_change()
+        """
+        Let the clock run with real time again.
+
+        :raises StateError: If the change cannot be saved; the clock is as it was.
+        """
+        with self._state.transactions():
+            self._state.put((timedelta(), None))
+
+    def join(self, transactions: Transactions) -> None:
+        """Make the changes of this clock a part of others from now on."""
+        self._state.transactions = transactions
 
     def state(self) -> dict[str, Any]:
         """Tell how the clock stands, in a form that :meth:`restore` takes."""
-        with self._lock:
-            frozen = self._frozen and self._frozen.isoformat()
-            return {"offset": self._offset.total_seconds(), "frozen": frozen}
+        offset, frozen = self._state.value
+        return {"offset": offset.total_seconds(), "frozen": frozen and frozen.isoformat()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put the clock back as it stood."""
-        with self._lock:
-            self._offset = timedelta(seconds=state["offset"])
-            frozen = state["frozen"]
-            self._frozen = datetime.fromisoformat(frozen) if frozen else None
+        """
+        Put the clock back as it stood.
 
-    def _now(self) -> datetime:
-        return self._frozen or datetime.now(timezone.utc) + self._offset
+        :raises ValueError: If there is no such time. Anything else that is not a state can be any
+            of the errors that Python has for that.
+        """
+        frozen = state["frozen"]
+        if frozen is not None:
+            frozen = MOMENT.take(datetime.fromisoformat(frozen))
+        offset = timedelta(seconds=state["offset"])
+        if datetime.now(timezone.utc) - EARLIEST < -offset:
+            raise ValueError(f"the clock stands before {EARLIEST.year}")
+        with self._state.transactions():
+            self._state.put((offset, frozen))
 
-    def _put(self, to: datetime) -> None:
-        if self._frozen is not None:
-            self._frozen = to
+    def _put(self, to: datetime, frozen: bool) -> None:
+        offset, _ = self._state.value
+        if frozen:
+            self._state.put((offset, to))
         else:
-            self._offset = to - datetime.now(timezone.utc)
+            self._state.put((to - datetime.now(timezone.utc), None))

@@ -11,21 +11,27 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
-from libcloud_mcs.emulator._faults import EFFECTS, Fault
+from libcloud_mcs.emulator._checks import FLAG, ArgumentError, Kind, number, shown
+from libcloud_mcs.emulator._clock import MOMENT
+from libcloud_mcs.emulator._faults import EFFECT_NAME, WHEN, Fault, named_effect
 from libcloud_mcs.emulator._page import render_page
+from libcloud_mcs.emulator._settings import AccountSettings
 from libcloud_mcs.emulator.cloud import Charge
 from libcloud_mcs.emulator.wire import Answer, Request
 
 if TYPE_CHECKING:
-    from libcloud_mcs.emulator._emulator import Account, Emulator, Record
+    from libcloud_mcs.emulator._backend import Account
+    from libcloud_mcs.emulator._emulator import Emulator, Record
 
 __all__ = [
+    "ROUTES",
     "account_data",
+    "error",
     "fault_data",
     "handle",
     "is_for_people",
@@ -60,34 +66,28 @@ def _for_this_machine(request: Request) -> bool:
 
 
 def handle(emulator: Emulator, request: Request) -> Answer:
-    """Answer such a request."""
+    """
+    Answer such a request.
+
+    :raises ArgumentError: If a field of it makes no sense.
+    """
     if emulator.loopback and not _for_this_machine(request):
         # A page of another site may have given its own name this machine's address.
-        return _json({"error": f"Host: {request.host!r} is not this machine"}, 403)
+        return error(f"Host: {request.host!r} is not this machine", 403)
     if request.path == "/":
         page = render_page(emulator.snapshot())
         return Answer(200, "text/html; charset=utf-8", page, {"Cache-Control": "no-store"})
     name = request.path[len(_PREFIX) :]
-    if (request.method, name) not in _ROUTES:
-        known = ", ".join(f"{method} {_PREFIX}{each}" for method, each in _ROUTES)
-        return _json({"error": f"there is no such thing; there are: {known}"}, 404)
-    try:
-        return _json(_ROUTES[request.method, name](emulator, _body(request)))
-    except (ValueError, TypeError, OverflowError) as error:
-        return _json({"error": str(error)}, 400)
+    route = ROUTES.get((request.method, name))
+    if route is None:
+        known = ", ".join(f"{method} {_PREFIX}{each}" for method, each in ROUTES)
+        return error(f"there is no such thing; there are: {known}", 404)
+    return _json(route.run(emulator, _fields(request, route)))
 
 
-def _body(request: Request) -> dict[str, Any]:
-    if request.method == "GET" or not request.body:
-        if request.method == "POST" and "json" not in request.content_type:
-            raise ValueError("Content-Type: application/json was expected")
-        return {}
-    if request.content_type.partition(";")[0].strip().lower() != "application/json":
-        raise ValueError("Content-Type: application/json was expected")
-    body = json.loads(request.body)
-    if not isinstance(body, dict):
-        raise ValueError("a JSON object was expected")
-    return body
+def error(message: str, status: int) -> Answer:
+    """Give the answer to what is refused or has failed."""
+    return _json({"error": message}, status)
 
 
 def _json(data: Any, status: int = 200) -> Answer:
@@ -95,31 +95,62 @@ def _json(data: Any, status: int = 200) -> Answer:
     return Answer(status, "application/json", body)
 
 
-def _state(emulator: Emulator, body: dict[str, Any]) -> Any:
+def _fields(request: Request, route: Route) -> dict[str, Any]:
+    """Read the fields of a request's body."""
+    body = {} if request.method == "GET" else _body(request)
+    for name in body:
+        if name not in route.fields:
+            some = f"one of {', '.join(route.fields)}" if route.fields else "no field"
+            raise ArgumentError("body", some, shown(name))
+    return {name: route.fields[name].check(name, value) for name, value in body.items()}
+
+
+def _body(request: Request) -> dict[Any, Any]:
+    if request.method != "POST" and not request.body:
+        return {}
+    if request.content_type.partition(";")[0].strip().lower() != "application/json":
+        raise ArgumentError("Content-Type", "application/json", shown(request.content_type))
+    if not request.body:
+        return {}
+    try:
+        body = json.loads(request.body, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ArgumentError("body", "JSON", "JSON within JSON, too often") from None
+    except ValueError as wrong:
+        raise ArgumentError("body", "JSON", shown(str(wrong))) from None
+    if not isinstance(body, dict):
+        raise ArgumentError("body", "a JSON object", shown(body))
+    return body
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _state(emulator: Emulator, given: dict[str, Any]) -> Any:
     return emulator.snapshot()
 
 
-def _clock(emulator: Emulator, body: dict[str, Any]) -> Any:
+def _clock(emulator: Emulator, given: dict[str, Any]) -> Any:
     return {"now": iso(emulator.clock.now()), "frozen": emulator.clock.frozen}
 
 
-def _move_clock(emulator: Emulator, body: dict[str, Any]) -> Any:
-    unknown = set(body) - {"advance", "set", "frozen"}
-    if unknown or not body:
-        raise ValueError(
-            "'advance' (seconds), 'set' (a time with a zone) or 'frozen' (true or false) was"
-            f" expected, not {sorted(unknown)}"
-        )
-    if "frozen" in body:
-        (emulator.clock.freeze if body["frozen"] else emulator.clock.unfreeze)()
-    if "set" in body:
-        emulator.clock.set(datetime.fromisoformat(str(body["set"]).replace("Z", "+00:00")))
-    if "advance" in body:
-        emulator.clock.advance(timedelta(seconds=body["advance"]))
-    return _clock(emulator, body)
+def _move_clock(emulator: Emulator, given: dict[str, Any]) -> Any:
+    if not given:
+        raise ArgumentError("body", "advance, set or frozen", "none of them")
+    if "frozen" in given:
+        (emulator.clock.freeze if given["frozen"] else emulator.clock.unfreeze)()
+    if "set" in given:
+        emulator.clock.set(given["set"])
+    if "advance" in given:
+        try:
+            emulator.clock.advance(timedelta(seconds=given["advance"]))
+        except ArgumentError as wrong:
+            raise wrong.renamed("advance") from None
+    return _clock(emulator, given)
 
 
-def _ledger(emulator: Emulator, body: dict[str, Any]) -> Any:
+def _ledger(emulator: Emulator, given: dict[str, Any]) -> Any:
     return [
         {"access_key": account.access_key, **charge_data(charge)}
         for account in emulator.accounts
@@ -127,43 +158,86 @@ def _ledger(emulator: Emulator, body: dict[str, Any]) -> Any:
     ]
 
 
-def _requests(emulator: Emulator, body: dict[str, Any]) -> Any:
+def _requests(emulator: Emulator, given: dict[str, Any]) -> Any:
     return [record_data(record) for record in emulator.records]
 
 
-def _faults(emulator: Emulator, body: dict[str, Any]) -> Any:
+def _faults(emulator: Emulator, given: dict[str, Any]) -> Any:
     return [fault_data(fault) for fault in emulator.faults]
 
 
-def _inject(emulator: Emulator, body: dict[str, Any]) -> Any:
-    arguments = dict(body)
-    name, argument = arguments.pop("effect", None), arguments.pop("argument", None)
-    if name not in EFFECTS:
-        raise ValueError(f"effect: one of {', '.join(EFFECTS)} was expected, not {name!r}")
-    effect = EFFECTS[name](*([] if argument is None else [argument]))
-    return fault_data(emulator.inject(effect, **arguments))
+def _inject(emulator: Emulator, given: dict[str, Any]) -> Any:
+    when = {name: value for name, value in given.items() if name in WHEN}
+    effect = named_effect(given.get("effect"), given.get("argument"))
+    return fault_data(emulator.inject(effect, **when))
 
 
-def _clear_faults(emulator: Emulator, body: dict[str, Any]) -> Any:
+def _clear_faults(emulator: Emulator, given: dict[str, Any]) -> Any:
     emulator.faults.clear()
     return []
 
 
-def _reset(emulator: Emulator, body: dict[str, Any]) -> Any:
+def _accounts(emulator: Emulator, given: dict[str, Any]) -> Any:
+    return [_account_summary(account) for account in emulator.accounts]
+
+
+def _add_account(emulator: Emulator, given: dict[str, Any]) -> Any:
+    account = emulator.add_account(**given)
+    # Who has it made must be able to sign for it.
+    return {**_account_summary(account), "secret": account.secret}
+
+
+def _account_summary(account: Account) -> dict[str, Any]:
+    return {
+        "access_key": account.access_key,
+        "balance": str(account.cloud.balance),
+        "instances": len(account.cloud.instances()),
+    }
+
+
+def _reset(emulator: Emulator, given: dict[str, Any]) -> Any:
     emulator.reset()
     return emulator.snapshot()
 
 
-_ROUTES: dict[tuple[str, str], Callable[[Emulator, dict[str, Any]], Any]] = {
-    ("GET", "state"): _state,
-    ("GET", "clock"): _clock,
-    ("POST", "clock"): _move_clock,
-    ("GET", "ledger"): _ledger,
-    ("GET", "requests"): _requests,
-    ("GET", "faults"): _faults,
-    ("POST", "faults"): _inject,
-    ("DELETE", "faults"): _clear_faults,
-    ("POST", "reset"): _reset,
+@dataclass(frozen=True)
+class Route:
+    """Something that can be asked for, and the fields that the question can have."""
+
+    run: Callable[[Emulator, dict[str, Any]], Any]
+    fields: dict[str, Kind[Any]] = field(default_factory=dict)
+
+
+def _read_moment(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError
+    return MOMENT.take(MOMENT.read(value))
+
+
+_MOMENT_TEXT: Kind[datetime] = Kind(
+    f"{MOMENT.expected}, such as '2030-01-01T00:00:00Z'", _read_moment
+)
+
+
+ROUTES: dict[tuple[str, str], Route] = {
+    ("GET", "state"): Route(_state),
+    ("GET", "clock"): Route(_clock),
+    ("POST", "clock"): Route(
+        _move_clock,
+        {"advance": number(-(10**12), 10**12, "seconds"), "set": _MOMENT_TEXT, "frozen": FLAG},
+    ),
+    ("GET", "ledger"): Route(_ledger),
+    ("GET", "requests"): Route(_requests),
+    ("GET", "faults"): Route(_faults),
+    ("POST", "faults"): Route(
+        _inject, {"effect": EFFECT_NAME, "argument": Kind("anything", lambda value: value), **WHEN}
+    ),
+    ("DELETE", "faults"): Route(_clear_faults),
+    ("GET", "accounts"): Route(_accounts),
+    ("POST", "accounts"): Route(
+        _add_account, {name: setting.kind for name, setting in AccountSettings.settings().items()}
+    ),
+    ("POST", "reset"): Route(_reset),
 }
 
 

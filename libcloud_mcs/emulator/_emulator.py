@@ -1,54 +1,46 @@
-"""The emulator: accounts, clock, faults, records, and what is made of each request."""
+"""The emulator: what is made of each request, and the face of it all."""
 
 from __future__ import annotations
 
-import random
-import secrets
-import threading
+import logging
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
-from decimal import Decimal, InvalidOperation
-from ipaddress import IPv4Network
+from decimal import Decimal
+from functools import partial
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from libcloud_mcs.emulator import _control as control
+from libcloud_mcs.emulator._backend import Account, Backend
+from libcloud_mcs.emulator._checks import ArgumentError, shown
 from libcloud_mcs.emulator._clock import Clock
-from libcloud_mcs.emulator._errors import RefusedError
+from libcloud_mcs.emulator._errors import Refusal, RefusedError
 from libcloud_mcs.emulator._faults import Effect, Fault, Faults
 from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._server import Server
-from libcloud_mcs.emulator._store import Store
-from libcloud_mcs.emulator.actions import HANDLERS, Paging
-from libcloud_mcs.emulator.cloud import Addresses, Charge, Cloud, Timing
+from libcloud_mcs.emulator._settings import AccountSettings, Settings, parameters
+from libcloud_mcs.emulator._store import StateError
+from libcloud_mcs.emulator._transactions import Cell
+from libcloud_mcs.emulator.actions import HANDLERS, Paging, create_instance
+from libcloud_mcs.emulator.cloud import Charge, Cloud
 from libcloud_mcs.emulator.wire import Answer, Request, read_form, render, render_refusal, verify
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Network
+
     from libcloud_mcs.driver import MCSNodeDriver
     from libcloud_mcs.emulator._ssh import SSHServers
 
 __all__ = ["Account", "Emulator", "Exchange", "Record"]
 
+_log = logging.getLogger(__name__)
+
 _PATH = "/mcs/v1"
 #: Not kept with a request's record: what is long, or could be of use to somebody else.
 _NOT_RECORDED = ("Signature", "PublicKeyMaterial")
-
-
-@dataclass(frozen=True)
-class Account:
-    """An account and how to sign for it."""
-
-    access_key: str
-    secret: str = field(repr=False)
-    cloud: Cloud = field(repr=False)
-
-    @property
-    def ledger(self) -> list[Charge]:
-        """Every charge, oldest first."""
-        return list(self.cloud.ledger)
 
 
 @dataclass(frozen=True)
@@ -74,12 +66,17 @@ class Exchange:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.params: dict[str, str] = {}
-        self.refused: RefusedError | None = None
+        #: Whether it is none of the API's.
+        self.for_people = False
+        #: Why it cannot be carried out.
+        self.trouble: Exception | None = None
         self.effect: Effect | None = None
         try:
-            self.params = read_form(request)
-        except RefusedError as error:
-            self.refused = error
+            self.for_people = control.is_for_people(request)
+            if not self.for_people:
+                self.params = read_form(request)
+        except Exception as error:
+            self.trouble = error
 
     @property
     def action(self) -> str:
@@ -100,114 +97,53 @@ class Emulator:
             driver = cloud.driver()
 
     Durations are seconds of its clock, and ``0`` is at once.
-
-    :param host: The address to listen on.
-    :param port: The port; ``0``: a free one.
-    :param access_key: The account's access key; ``None``: a random one.
-    :param secret: The account's secret; ``None``: a random one.
-    :param balance: The money that the account begins with.
-    :param instances: How many instances run at the start.
-    :param clock: Tells the time; ``None``: real time, until it is moved.
-    :param boot_seconds: How long a new instance takes to run.
-    :param start_seconds: How long a stopped one takes.
-    :param stop_seconds: How long a stop takes that is not forced.
-    :param reboot_seconds: How long a reboot takes.
-    :param rebuild_seconds: How long a new system disk takes.
-    :param change_seconds: How long a change of type takes.
-    :param terminate_seconds: How long a deleted instance is still there.
-    :param default_limit: How many rows a page has when ``Limit`` is left out; ``None``: all.
-    :param max_limit: How many rows a page has at most, whatever ``Limit`` says; ``None``: any.
-    :param churn: How many instances of nobody's go, and as many others come, before each page of
-        a list of instances but the first.
-    :param seed: Makes IDs, addresses, passwords, the access key and the secret the same each time.
-    :param node_network: A loopback network, ``"127.10.0.0/16"``, to take the public addresses of
-        instances from; ``None``: addresses that nobody can reach.
-    :param ssh: Whether a real SSH server is on each instance that runs. **What is run over it runs
-        on this machine, as the user who runs the emulator.** It wants ``node_network``, and the
-        extra ``emulator-ssh``.
-    :param ssh_port: The port of these servers.
-    :param signature_clock: What the time of a request is compared with: ``"real"`` time, so that a
-        moved clock breaks no signature, or the ``"emulated"`` one.
-    :param debug: Whether a wrong signature is answered with the string that should be signed.
-    :param state: A file in which everything is kept; what it holds goes before ``balance`` and
-        ``instances``.
-    :param max_records: How many requests are remembered.
-    :raises ValueError: An argument makes no sense, or ``state`` cannot be used.
-    :raises ImportError: ``ssh`` is wanted, and the package ``asyncssh`` is missing.
     """
 
     def __init__(
         self,
         *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        access_key: str | None = None,
-        secret: str | None = None,
-        balance: Decimal | float | str = 1000,
-        instances: int = 0,
-        clock: Clock | None = None,
-        boot_seconds: float = Timing.boot_seconds,
-        start_seconds: float = Timing.start_seconds,
-        stop_seconds: float = Timing.stop_seconds,
-        reboot_seconds: float = Timing.reboot_seconds,
-        rebuild_seconds: float = Timing.rebuild_seconds,
-        change_seconds: float = Timing.change_seconds,
-        terminate_seconds: float = Timing.terminate_seconds,
-        default_limit: int | None = None,
-        max_limit: int | None = None,
-        churn: int = 0,
-        seed: int | None = None,
+        access_key: str | None = Settings.access_key,
+        secret: str | None = Settings.secret,
+        balance: Decimal | float | str = Settings.balance,
+        instances: int = Settings.instances,
+        accounts: Sequence[Mapping[str, Any]] = (),
+        host: str = Settings.host,
+        port: int = Settings.port,
+        clock: Clock | None = Settings.clock,
+        boot_seconds: float = Settings.boot_seconds,
+        start_seconds: float = Settings.start_seconds,
+        stop_seconds: float = Settings.stop_seconds,
+        reboot_seconds: float = Settings.reboot_seconds,
+        rebuild_seconds: float = Settings.rebuild_seconds,
+        change_seconds: float = Settings.change_seconds,
+        terminate_seconds: float = Settings.terminate_seconds,
+        default_limit: int | None = Settings.default_limit,
+        max_limit: int | None = Settings.max_limit,
+        churn: int = Settings.churn,
+        seed: int | None = Settings.seed,
         node_network: str | None = None,
-        ssh: bool = False,
-        ssh_port: int = 22,
-        signature_clock: str = "real",
-        debug: bool = False,
-        state: str | PathLike[str] | None = None,
-        max_records: int = 1000,
+        ssh: bool = Settings.ssh,
+        ssh_port: int = Settings.ssh_port,
+        signature_clock: str = Settings.signature_clock,
+        debug: bool = Settings.debug,
+        state: str | PathLike[str] | None = Settings.state,
+        max_records: int = Settings.max_records,
     ) -> None:
-        if signature_clock not in ("real", "emulated"):
-            raise ValueError(
-                f"signature_clock: 'real' or 'emulated' was expected, not {signature_clock!r}"
-            )
-        self._timing = Timing(
-            boot_seconds=_seconds(boot_seconds, "boot_seconds"),
-            start_seconds=_seconds(start_seconds, "start_seconds"),
-            stop_seconds=_seconds(stop_seconds, "stop_seconds"),
-            reboot_seconds=_seconds(reboot_seconds, "reboot_seconds"),
-            rebuild_seconds=_seconds(rebuild_seconds, "rebuild_seconds"),
-            change_seconds=_seconds(change_seconds, "change_seconds"),
-            terminate_seconds=_seconds(terminate_seconds, "terminate_seconds"),
-        )
-        self._paging = Paging(
-            None if default_limit is None else _count(default_limit, "default_limit", 1),
-            None if max_limit is None else _count(max_limit, "max_limit", 1),
-        )
-        self._churn = _count(churn, "churn")
-        self._seed = seed
-        self._signature_clock = signature_clock
-        self._debug = debug
-        self._beginning = (_money(balance), _count(instances, "instances"))
-        #: The time of this cloud.
-        self.clock = clock or Clock()
-        self.faults = Faults()
-        self._records: deque[Record] = deque(maxlen=_count(max_records, "max_records"))
-        self._lock = threading.RLock()
-        self._network = None if node_network is None else _loopback_network(node_network)
-        self._addresses = self._new_addresses()
+        given: dict[str, Any] = {**locals()}
+        settings = Settings(**{each.name: given[each.name] for each in fields(Settings)})
+        self._settings = settings
+        self._paging = Paging(settings.default_limit, settings.max_limit)
         #: The instances' SSH servers, where there are any.
-        self.ssh = self._ssh_servers(ssh_port) if ssh else None
-        self._accounts: dict[str, Account] = {}
-        self._kept = state is not None
-        self._store = None if state is None else Store(state)
-        try:
-            self._begin(access_key, secret)
-        except BaseException:
-            self.close()
-            raise
-        self.clock.on_change = self._save_clock
+        self.ssh = self._ssh_servers() if settings.ssh else None
         #: Whether only this machine can reach it.
-        self.loopback = control.is_loopback(host)
-        self._server = Server(self, host, port)
+        self.loopback = control.is_loopback(settings.host)
+        self._server = Server(self, settings.host, settings.port)
+        self._backend = Backend(settings)
+        self._transactions = self._backend.transactions
+        #: The time of this cloud.
+        self.clock = self._backend.clock
+        self.faults = Faults(self._transactions)
+        self._records = Cell(self._transactions, self._no_records())
 
     def __repr__(self) -> str:
         where = self.url if self._server.bound else "not started"
@@ -228,12 +164,13 @@ class Emulator:
     @property
     def account(self) -> Account:
         """The first account."""
-        return next(iter(self._accounts.values()))
+        return self._backend.first
 
     @property
     def accounts(self) -> list[Account]:
         """All accounts."""
-        return list(self._accounts.values())
+        with self._transactions():
+            return list(self._backend.accounts.values())
 
     @property
     def access_key(self) -> str:
@@ -258,8 +195,8 @@ class Emulator:
     @property
     def records(self) -> list[Record]:
         """The last requests that were made, oldest first."""
-        with self._lock:
-            return list(self._records)
+        with self._transactions():
+            return list(self._records.value)
 
     def add_account(
         self,
@@ -275,17 +212,16 @@ class Emulator:
         :param secret: Its secret; ``None``: a random one.
         :param balance: The money that it begins with.
         :param instances: How many instances run at the start.
-        :raises ValueError: The access key is taken.
+        :raises ValueError: The access key is taken, or an argument makes no sense.
+        :raises StateError: The change cannot be saved; the account was not added.
         """
-        with self._lock:
-            if access_key in self._accounts:
-                raise ValueError(f"access_key: there is an account {access_key!r} already")
-            account = self._new_account(access_key, secret, _money(balance))
-            for number in range(1, _count(instances, "instances") + 1):
-                account.cloud.add_running(f"instance-{number}")
-            self._accounts[account.access_key] = account
-            self._save(account, new=True)
-            return account
+        given: dict[str, Any] = {
+            "access_key": access_key,
+            "secret": secret,
+            "balance": balance,
+            "instances": instances,
+        }
+        return self._backend.add(AccountSettings(**given))
 
     def driver(self, account: Account | None = None, **kwargs: Any) -> MCSNodeDriver:
         """
@@ -324,26 +260,22 @@ class Emulator:
         :return: The fault, which can be taken away again.
         :raises ValueError: One of them makes no sense.
         """
-        dice = random.Random(seed)
-        fault = Fault(effect, on, nth, times, probability, dice, self.faults)
+        fault = Fault(effect, on, nth, times, probability, seed, self.faults)
         self.faults.add(fault)
         return fault
 
     def reset(self) -> None:
         """
-        Begin anew: the accounts are as they were when the emulator was made (others are gone), the
-        clock runs with real time, no fault is left, no request is remembered.
+        Begin anew: the accounts are those that the emulator was made with, as they were then
+        (others are gone), the clock runs with real time, no fault is left, no request is
+        remembered.
+
+        :raises StateError: The change cannot be saved; everything is as it was.
         """
-        with self._lock:
-            first = self.account
+        with self._transactions():
+            self._backend.reset()
             self.faults.clear()
-            self._records.clear()
-            self.clock.reset()
-            self._accounts.clear()
-            self._addresses = self._new_addresses()
-            if self._store:
-                self._store.clear()
-            self._begin(first.access_key, first.secret)
+            self._records.put(self._no_records())
 
     # Serving
 
@@ -354,7 +286,7 @@ class Emulator:
         :raises OSError: The port is taken, or the address is not of this machine.
         :raises RuntimeError: It is started already, or its state was closed.
         """
-        if self._kept and self._store is None:
+        if self._backend.closed:
             raise RuntimeError("the emulator's state was closed: make a new emulator of it")
         self._server.start()
 
@@ -376,9 +308,7 @@ class Emulator:
 
     def close(self) -> None:
         """Close the file of the state, where there is one."""
-        if self._store:
-            self._store.close()
-            self._store = None
+        self._backend.close()
 
     def __enter__(self) -> Emulator:
         self.start()
@@ -398,42 +328,43 @@ class Emulator:
     def take(self, request: Request) -> Exchange:
         """Read a request, and see what is to go wrong with it."""
         exchange = Exchange(request)
-        if not control.is_for_people(request):
+        if not exchange.for_people:
             exchange.effect = self.faults.draw(exchange.action)
         return exchange
 
     def handle(self, exchange: Exchange) -> Answer:
-        """Carry a request out and answer it."""
-        if control.is_for_people(exchange.request):
-            return control.handle(self, exchange.request)
+        """Carry a request out and answer it. Whatever fails, there is an answer."""
+        effect = exchange.effect
         try:
-            if exchange.refused:
-                raise exchange.refused
-            account = self._verified(exchange)
-            with self._lock:
-                self._come_and_go(account, exchange.params)
-                tree = HANDLERS[exchange.action](
-                    account.cloud, Params(exchange.params), self._paging
-                )
-                self._save(account)
+            instead = self._instead(exchange)
+        except Exception as error:
+            return self._error_document(exchange, error)
+        if instead is not None and effect is not None and not effect.after:
+            return instead
+        try:
+            answer = self._answer(exchange)
+        except Exception as error:
+            answer = self._error_document(exchange, error)
+        else:
             self.match_ssh()
-        except RefusedError as error:
-            return render_refusal(error, exchange.answer_format)
-        return render(f"{exchange.action}Response", tree, exchange.answer_format)
+        return instead or answer
 
     def match_ssh(self) -> None:
         """Let the SSH servers be those of the instances that run now."""
         if self.ssh is None:
             return
-        with self._lock:
+        with self._transactions():
             now = self.clock.now()
-            self.ssh.match(
-                {
-                    instance.instance_id: (instance, instance.status(now))
-                    for account in self.accounts
-                    for instance in account.cloud.instances()
-                }
-            )
+            instances = {
+                instance.instance_id: (instance, instance.status(now))
+                for account in self.accounts
+                for instance in account.cloud.instances()
+            }
+        try:
+            self.ssh.match(instances)
+        except Exception:
+            # The request after which this is done was carried out in any case.
+            _log.exception("the SSH servers are not those of the instances that run")
 
     def remember(self, exchange: Exchange, answer: Answer | None) -> None:
         """
@@ -441,7 +372,7 @@ class Emulator:
 
         :param answer: What was sent; ``None`` when nothing was.
         """
-        if control.is_for_people(exchange.request):
+        if exchange.for_people:
             return
         params = {
             name: value for name, value in exchange.params.items() if name not in _NOT_RECORDED
@@ -455,72 +386,76 @@ class Emulator:
             message=answer.refusal if answer else "no answer was sent",
             fault=exchange.effect.name if exchange.effect else "",
         )
-        with self._lock:
-            self._records.append(record)
+        with self._transactions():
+            self._records.value.append(record)
 
     def snapshot(self) -> dict[str, Any]:
         """Give everything that can be seen from outside, without secrets, as plain data."""
-        with self._lock:
+        with self._transactions():
             now = self.clock.now()
             return {
                 "url": self.url,
                 "now": control.iso(now),
                 "frozen": self.clock.frozen,
                 "accounts": [control.account_data(each, now) for each in self.accounts],
-                "requests": [control.record_data(each) for each in self._records],
+                "requests": [control.record_data(each) for each in self._records.value],
                 "faults": [control.fault_data(each) for each in self.faults],
             }
 
+    def signature_time(self) -> datetime:
+        """Tell the time that requests are compared with, and that answers carry as ``Date``."""
+        if self._settings.signature_clock == "emulated":
+            return self.clock.now()
+        return datetime.now(timezone.utc)
+
     # What these stand on
 
-    def _begin(self, access_key: str | None, secret: str | None) -> None:
-        for kept in self._store.accounts() if self._store else []:
-            given = secret if secret and kept.access_key == access_key else None
-            cloud = self._new_cloud(kept.seed, kept.balance)
-            cloud.balance_at, cloud.drawn = kept.balance_at, kept.drawn
-            cloud.restore(kept.instances, kept.key_pairs, kept.ledger)
-            account = Account(kept.access_key, given or kept.secret, cloud)
-            self._accounts[kept.access_key] = account
-        if self._store and (clock := self._store.clock()):
-            self.clock.restore(clock)
-        if access_key in self._accounts and access_key is not None:
-            # The account that was named is the first.
-            self._accounts = {access_key: self._accounts[access_key], **self._accounts}
-        elif not self._accounts or access_key is not None:
-            balance, instances = self._beginning
-            account = self._new_account(access_key, secret, balance)
-            for number in range(1, self._churn + 1):
-                account.cloud.add_running(f"passer-by-{number}")
-            for number in range(1, instances + 1):
-                account.cloud.add_running(f"instance-{number}")
-            self._accounts = {account.access_key: account, **self._accounts}
-        for account in self.accounts:
-            self._save(account, new=True)
-
-    def _new_addresses(self) -> Addresses:
-        return Addresses(self._network)
-
-    def _ssh_servers(self, port: int) -> SSHServers:
-        if self._network is None:
-            raise ValueError("ssh: it needs node_network, loopback addresses like '127.10.0.0/16'")
+    def _ssh_servers(self) -> SSHServers:
         from libcloud_mcs.emulator._ssh import SSHServers
 
-        return SSHServers(self._network, _port(port, "ssh_port"))
+        return SSHServers(cast("IPv4Network", self._settings.node_network), self._settings.ssh_port)
 
-    def _new_account(self, access_key: str | None, secret: str | None, balance: Decimal) -> Account:
-        number = len(self._accounts)
-        seed = secrets.token_hex(16) if self._seed is None else f"{self._seed}/{number}"
-        cloud = self._new_cloud(seed, balance)
-        return Account(access_key or _token(seed, "key"), secret or _token(seed, "secret"), cloud)
+    def _no_records(self) -> deque[Record]:
+        return deque(maxlen=self._settings.max_records)
 
-    def _new_cloud(self, seed: str, balance: Decimal) -> Cloud:
-        return Cloud(
-            clock=self.clock,
-            seed=seed,
-            balance=balance,
-            timing=self._timing,
-            addresses=self._addresses,
-        )
+    def _instead(self, exchange: Exchange) -> Answer | None:
+        """Return the answer that was injected, where there is one."""
+        if exchange.effect is None or exchange.effect.answer is None:
+            return None
+        answer: object = exchange.effect.answer(exchange.answer_format)
+        if not isinstance(answer, Answer):
+            raise TypeError(f"answer: expected an Answer, got {shown(answer)}")
+        return answer
+
+    def _answer(self, exchange: Exchange) -> Answer:
+        """Carry a request out, all of it or nothing, and answer it."""
+        if exchange.trouble is not None:
+            raise exchange.trouble
+        # What changes in here is saved at the end, after everything else that can fail.
+        with self._transactions():
+            if exchange.for_people:
+                return control.handle(self, exchange.request)
+            account = self._verified(exchange)
+            handler = HANDLERS[exchange.action]
+            if exchange.effect is not None and exchange.effect.boot_fail:
+                handler = partial(create_instance, boots=False)
+            self._come_and_go(account, exchange.params)
+            tree = handler(account.cloud, Params(exchange.params), self._paging)
+            return render(f"{exchange.action}Response", tree, exchange.answer_format)
+
+    def _error_document(self, exchange: Exchange, error: Exception) -> Answer:
+        """Answer a request that could not be carried out."""
+        if exchange.for_people and isinstance(error, ArgumentError):
+            return control.error(str(error), Refusal.UNREADABLE.status)
+        if not isinstance(error, RefusedError):
+            what = exchange.action or exchange.request.target.partition("?")[0]
+            _log.error("%r failed, and nothing was changed", what, exc_info=error)
+            # The text of an error that nobody expected may hold what must not be shown.
+            why = str(error) if isinstance(error, StateError) else type(error).__name__
+            error = RefusedError(Refusal.FAILED, f"the emulator failed, nothing was changed: {why}")
+        if exchange.for_people:
+            return control.error(error.message, error.refusal.status)
+        return render_refusal(error, exchange.answer_format)
 
     def _verified(self, exchange: Exchange) -> Account:
         access_key = verify(
@@ -528,86 +463,30 @@ class Emulator:
             exchange.params,
             self._secret_of,
             self.signature_time(),
-            debug=self._debug,
+            debug=self._settings.debug,
         )
-        return self._accounts[access_key]
-
-    def signature_time(self) -> datetime:
-        """Tell the time that requests are compared with, and that answers carry as ``Date``."""
-        if self._signature_clock == "emulated":
-            return self.clock.now()
-        return datetime.now(timezone.utc)
+        return self._backend.accounts[access_key]
 
     def _secret_of(self, access_key: str) -> str | None:
-        account = self._accounts.get(access_key)
+        account = self._backend.accounts.get(access_key)
         return account.secret if account else None
 
     def _come_and_go(self, account: Account, params: Mapping[str, str]) -> None:
         """Before each page but the first: as many instances of nobody's go as others come."""
-        if not self._churn or params["Action"] != "DescribeInstances":
+        churn = self._settings.churn
+        if not churn or params["Action"] != "DescribeInstances":
             return
         if params.get("Offset", "0") == "0":
             return
         passing = [each.name for each in account.cloud.instances() if _passes_by(each.name)]
-        for name in passing[: self._churn]:
+        for name in passing[:churn]:
             account.cloud.remove(name)
-        for _ in range(self._churn):
-            account.cloud.add_running(f"passer-by-{self._addresses.serial + 1}-later")
+        for _ in range(churn):
+            account.cloud.add_running(f"passer-by-{self._backend.serial + 1}-later")
 
-    def _save(self, account: Account, *, new: bool = False) -> None:
-        changes = account.cloud.take_changes()
-        if self._store and (changes or new):
-            self._store.save(account.access_key, account.secret, account.cloud, changes)
 
-    def _save_clock(self) -> None:
-        with self._lock:
-            if self._store:
-                self._store.save_clock(self.clock.state())
+Emulator.__doc__ = f"{Emulator.__doc__}{parameters()}"
 
 
 def _passes_by(name: str) -> bool:
     return name.startswith("passer-by-")
-
-
-def _token(seed: str, what: str) -> str:
-    """Give an access key or a secret: random, since the seed is, unless the user gave one."""
-    return random.Random(f"{seed}/{what}").randbytes(16).hex()
-
-
-def _money(amount: Decimal | float | str) -> Decimal:
-    try:
-        money = Decimal(str(amount))
-        if money.is_finite() and money >= 0:
-            return money
-    except InvalidOperation:
-        pass
-    raise ValueError(f"balance: an amount of money from 0 was expected, not {amount!r}")
-
-
-def _seconds(value: float, argument: str) -> float:
-    if isinstance(value, (int, float)) and 0 <= value < 1e9:
-        return value
-    raise ValueError(f"{argument}: seconds from 0 were expected, not {value!r}")
-
-
-def _loopback_network(network: str) -> IPv4Network:
-    wanted = "node_network: a loopback network like '127.10.0.0/16' was expected"
-    try:
-        found = IPv4Network(network)
-    except ValueError as error:
-        raise ValueError(f"{wanted}: {error}") from None
-    if not found.is_loopback or not 8 <= found.prefixlen <= 30:
-        raise ValueError(f"{wanted}, not {network!r}")
-    return found
-
-
-def _port(value: int, argument: str) -> int:
-    if isinstance(value, int) and 0 < value < 65536:
-        return value
-    raise ValueError(f"{argument}: a port from 1 to 65535 was expected, not {value!r}")
-
-
-def _count(value: int, argument: str, least: int = 0) -> int:
-    if isinstance(value, int) and value >= least:
-        return value
-    raise ValueError(f"{argument}: a whole number from {least} was expected, not {value!r}")

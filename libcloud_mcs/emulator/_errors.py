@@ -13,7 +13,7 @@ class Refusal(Enum):
 
     The specification says only that they are 4xx, that status and code are the same, and that
     406 is "No enough balance". The rest is this project's choice: the status whose meaning in
-    HTTP comes closest.
+    HTTP comes closest. 500 is not about the request, but about the emulator itself.
     """
 
     UNREADABLE = (
@@ -29,6 +29,10 @@ class Refusal(Enum):
     CONFLICT = 409, "it could be done, but not in this state: a name in use, a node not stopped"
     MEDIA_TYPE = 415, "a POST whose body is no form"
     UNUSABLE = 422, "the parameter is there, and its value makes no sense"
+    FAILED = (
+        500,
+        "the emulator itself failed, or could not save its state; nothing was changed or charged",
+    )
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status

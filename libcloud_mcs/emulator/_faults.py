@@ -12,21 +12,38 @@ ones. :meth:`Emulator.inject` says when::
 from __future__ import annotations
 
 import random
-import shlex
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from libcloud_mcs.actions import ACTIONS
+from libcloud_mcs.emulator._checks import (
+    FLAG,
+    HEADER,
+    NAME,
+    PROSE,
+    ArgumentError,
+    Kind,
+    choice,
+    number,
+    object_of,
+    optional,
+    shown,
+    split_words,
+    whole,
+)
+from libcloud_mcs.emulator._transactions import Cell, Transactions
 from libcloud_mcs.emulator.wire import Answer, render
 
 __all__ = [
     "EFFECTS",
+    "WHEN",
     "Effect",
     "Fault",
     "Faults",
+    "boot_fail",
     "content_type",
     "cut",
     "delay",
@@ -41,12 +58,48 @@ __all__ = [
 ]
 
 
+_SECONDS = number(0, 10**9, "seconds")
+_LENGTH = whole(0, 10**9, "a number of bytes")
+_STATUS = whole(200, 599, "an HTTP status")
+_ERROR_STATUS = whole(400, 599, "an HTTP status")
+
+
+def _take_function(value: Any) -> Any:
+    if not callable(value):
+        raise ValueError
+    return value
+
+
+def _take_retry_after(value: Any) -> str:
+    return str(HEADER.take(value) if isinstance(value, str) else _SECONDS.take(value))
+
+
+_FUNCTION = Kind("a function", _take_function)
+_RETRY_AFTER = Kind(f"{_SECONDS.expected}, or {HEADER.expected}", _take_retry_after)
+
+#: What each field of an effect must be.
+_FIELDS: dict[str, Kind[Any]] = {
+    "name": NAME,
+    "seconds": _SECONDS,
+    "run": optional(_FUNCTION),
+    "drop_before": FLAG,
+    "drop_after": FLAG,
+    "answer": optional(_FUNCTION),
+    "after": FLAG,
+    "cut": optional(_LENGTH),
+    "content_type": optional(HEADER),
+    "boot_fail": FLAG,
+}
+
+
 @dataclass(frozen=True)
 class Effect:
     """
     What goes wrong with a request. Without anything set, nothing does.
 
     Unless :attr:`after` is set, a request that is answered with :attr:`answer` is not carried out.
+
+    :raises ValueError: If a field makes no sense.
     """
 
     name: str
@@ -66,12 +119,26 @@ class Effect:
     cut: int | None = None
     #: Say that the answer is of this type.
     content_type: str | None = None
+    #: Let the instance that is created fail to come up. Only ``CreateInstance`` can have this.
+    boot_fail: bool = False
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _FIELDS[each.name].check(each.name, getattr(self, each.name))
+
+    @property
+    def only(self) -> str:
+        """The one action that it can come to, ``""`` where it can come to any."""
+        return "CreateInstance" if self.boot_fail else ""
 
 
 def delay(seconds: float) -> Effect:
-    """Answer late."""
-    if seconds < 0:
-        raise ValueError(f"seconds: a time from 0 was expected, not {seconds!r}")
+    """
+    Answer late.
+
+    :param seconds: How late, from 0 to 1,000,000,000 seconds.
+    :raises ValueError: If it makes no sense.
+    """
     return Effect("delay", seconds=seconds)
 
 
@@ -86,19 +153,26 @@ def drop_after() -> Effect:
 
 
 def cut(length: int = 20) -> Effect:
-    """Do what was asked, and close the connection after so many bytes of the answer's body."""
-    return Effect("cut", cut=length)
+    """
+    Do what was asked, and close the connection after so many bytes of the answer's body.
+
+    :param length: How many bytes, from 0.
+    :raises ValueError: If it makes no sense.
+    """
+    return Effect("cut", cut=_LENGTH.check("length", length))
 
 
 def error(code: int, message: str = "Injected fault", *, after: bool = False) -> Effect:
     """
     Answer with an error document.
 
-    :param code: The HTTP status, from 400.
+    :param code: The HTTP status, from 400 to 599.
     :param message: The error's message.
     :param after: Whether to do what was asked before.
+    :raises ValueError: If one of them makes no sense.
     """
-    _check_status(code)
+    _ERROR_STATUS.check("code", code)
+    PROSE.check("message", message)
 
     def answer(answer_format: str) -> Answer:
         tree = {"Error": {"message": message, "code": code}}
@@ -111,17 +185,23 @@ def html(status: int = 502, *, after: bool = False) -> Effect:
     """
     Answer with the HTML page of a proxy.
 
-    :param status: The HTTP status, from 200.
+    :param status: The HTTP status, from 200 to 599.
     :param after: Whether to do what was asked before.
+    :raises ValueError: If one of them makes no sense.
     """
-    _check_status(status, least=200)
+    _STATUS.check("status", status)
     page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
     return Effect("html", answer=lambda _: Answer(status, "text/html", page.encode()), after=after)
 
 
 def content_type(value: str = "text/plain") -> Effect:
-    """Do what was asked, and say that the answer is of this type."""
-    return Effect("content_type", content_type=value)
+    """
+    Do what was asked, and say that the answer is of this type.
+
+    :param value: The value of the header ``Content-Type``.
+    :raises ValueError: If it is not the value of a header.
+    """
+    return Effect("content_type", content_type=HEADER.check("value", value))
 
 
 def too_many(retry_after: float | str | None = None) -> Effect:
@@ -129,8 +209,10 @@ def too_many(retry_after: float | str | None = None) -> Effect:
     Answer 429.
 
     :param retry_after: What ``Retry-After`` says: seconds, or any text; ``None``: it is not sent.
+    :raises ValueError: If it is neither.
     """
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    said = optional(_RETRY_AFTER).check("retry_after", retry_after)
+    headers = {} if said is None else {"Retry-After": said}
 
     def answer(answer_format: str) -> Answer:
         tree = {"Error": {"message": "Too many requests", "code": 429}}
@@ -145,14 +227,34 @@ def overload() -> Effect:
     return Effect("overload", answer=lambda _: Answer(503, "text/plain", b""))
 
 
+def boot_fail() -> Effect:
+    """
+    Create an instance that is paid, and that then fails to come up.
+
+    It ends as ``deploy_fail`` where another would be ``running``. It can only be terminated. Of all
+    actions, only ``CreateInstance`` can have this effect.
+    """
+    return Effect("boot_fail", boot_fail=True)
+
+
 def meanwhile(run: Callable[[], object]) -> Effect:
-    """Call something before the request is carried out: what others do to the cloud meanwhile."""
-    return Effect("meanwhile", run=run)
+    """
+    Call something before the request is carried out: what others do to the cloud meanwhile.
+
+    :param run: What to call, without arguments.
+    :raises ValueError: If it cannot be called.
+    """
+    return Effect("meanwhile", run=_FUNCTION.check("run", run))
 
 
-def _check_status(status: int, least: int = 400) -> None:
-    if not least <= status <= 599:
-        raise ValueError(f"status: a number from {least} to 599 was expected, not {status!r}")
+#: When a fault comes: what each argument of :meth:`Emulator.inject` beside the effect must be.
+WHEN: dict[str, Kind[Any]] = {
+    "on": choice("*", *ACTIONS, what="* or an action of the API"),
+    "nth": whole(1, 10**9),
+    "times": optional(whole(1, 10**9)),
+    "probability": number(0, 1),
+    "seed": optional(whole()),
+}
 
 
 @dataclass
@@ -160,32 +262,47 @@ class Fault:
     """An effect and when it comes. As a context manager, it is there until the end of the block."""
 
     effect: Effect
-    on: str
-    nth: int
-    times: int | None
-    probability: float
-    dice: random.Random = field(repr=False)
-    owner: Faults = field(repr=False)
+    on: str = "*"
+    nth: int = 1
+    times: int | None = None
+    probability: float = 1.0
+    seed: int | None = field(default=None, repr=False)
+    owner: Faults | None = field(default=None, repr=False)
     #: How many requests were made that it could have come to.
     seen: int = 0
     #: How often it came.
     fired: int = 0
 
     def __post_init__(self) -> None:
-        if self.on != "*" and self.on not in ACTIONS:
-            raise ValueError(f"on: '*' or an action was expected, not {self.on!r}")
-        if self.nth < 1:
-            raise ValueError(f"nth: a number from 1 was expected, not {self.nth!r}")
-        if self.times is not None and self.times < 1:
-            raise ValueError(f"times: a number from 1 was expected, not {self.times!r}")
-        if not 0 <= self.probability <= 1:
-            raise ValueError(
-                f"probability: a number from 0 to 1 was expected, not {self.probability!r}"
-            )
+        object_of(Effect, "an effect").check("effect", self.effect)
+        for name, kind in WHEN.items():
+            kind.check(name, getattr(self, name))
+        if self.effect.only and self.on not in ("*", self.effect.only):
+            expected = f"{self.effect.only} (or *), as {self.effect.name} comes to nothing else"
+            raise ArgumentError("on", expected, shown(self.on))
+        self._dice = random.Random(self.seed)
+
+    def comes_to(self, action: str) -> bool:
+        """
+        Tell whether it comes to a request, which counts as seen.
+
+        :param action: The request's action.
+        """
+        if self.on not in ("*", action) or self.effect.only not in ("", action):
+            return False
+        self.seen += 1
+        spent = self.times is not None and self.fired >= self.times
+        if self.seen < self.nth or spent:
+            return False
+        if self.probability < 1 and self._dice.random() >= self.probability:
+            return False
+        self.fired += 1
+        return True
 
     def remove(self) -> None:
         """Let it come no more."""
-        self.owner.remove(self)
+        if self.owner is not None:
+            self.owner.remove(self)
 
     def __enter__(self) -> Fault:
         return self
@@ -200,30 +317,33 @@ class Fault:
 
 
 class Faults:
-    """The faults of an emulator."""
+    """
+    The faults of an emulator.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._faults: list[Fault] = []
+    :param transactions: The changes to which its own belong.
+    """
+
+    def __init__(self, transactions: Transactions | None = None) -> None:
+        self._transactions = transactions or Transactions()
+        self._faults: Cell[tuple[Fault, ...]] = Cell(self._transactions, ())
 
     def add(self, fault: Fault) -> None:
         """Let a fault come from now on."""
-        with self._lock:
-            self._faults.append(fault)
+        with self._transactions():
+            self._faults.put((*self._faults.value, fault))
 
     def remove(self, fault: Fault) -> None:
         """Let a fault come no more."""
-        with self._lock:
-            self._faults = [each for each in self._faults if each is not fault]
+        with self._transactions():
+            self._faults.put(tuple(each for each in self._faults.value if each is not fault))
 
     def clear(self) -> None:
         """Let nothing go wrong any more."""
-        with self._lock:
-            self._faults = []
+        with self._transactions():
+            self._faults.put(())
 
-    def __iter__(self) -> Any:
-        with self._lock:
-            return iter(list(self._faults))
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._faults.value)
 
     def draw(self, action: str) -> Effect | None:
         """
@@ -231,35 +351,60 @@ class Faults:
 
         :param action: The request's action.
         """
-        with self._lock:
-            for fault in self._faults:
-                if fault.on not in ("*", action):
-                    continue
-                fault.seen += 1
-                spent = fault.times is not None and fault.fired >= fault.times
-                if fault.seen < fault.nth or spent:
-                    continue
-                if fault.probability < 1 and fault.dice.random() >= fault.probability:
-                    continue
-                fault.fired += 1
-                return fault.effect
-        return None
+        with self._transactions():
+            return next((each.effect for each in self if each.comes_to(action)), None)
 
 
-#: The effects that can be named from outside, by name; each takes at most one plain argument.
-EFFECTS: dict[str, Callable[..., Effect]] = {
-    "delay": lambda seconds: delay(float(seconds)),
-    "drop_before": drop_before,
-    "drop_after": drop_after,
-    "cut": lambda length="20": cut(int(length)),
-    "error": lambda code: error(int(code)),
-    "error_after": lambda code: error(int(code), after=True),
-    "html": lambda status="502": html(int(status)),
-    "html_after": lambda status="502": html(int(status), after=True),
-    "content_type": content_type,
-    "too_many": too_many,
-    "overload": overload,
+@dataclass(frozen=True)
+class NamedEffect:
+    """An effect that can be named from outside. It takes one plain argument, or none."""
+
+    make: Callable[..., Effect]
+    #: What its argument must be; ``None``: it takes none.
+    argument: Kind[Any] | None = None
+    #: Whether its argument can be left out.
+    optional: bool = True
+
+
+#: The effects that can be named from outside, by name.
+EFFECTS: dict[str, NamedEffect] = {
+    "delay": NamedEffect(delay, _SECONDS, optional=False),
+    "drop_before": NamedEffect(drop_before),
+    "drop_after": NamedEffect(drop_after),
+    "cut": NamedEffect(cut, _LENGTH),
+    "error": NamedEffect(error, _ERROR_STATUS, optional=False),
+    "error_after": NamedEffect(partial(error, after=True), _ERROR_STATUS, optional=False),
+    "html": NamedEffect(html, _STATUS),
+    "html_after": NamedEffect(partial(html, after=True), _STATUS),
+    "content_type": NamedEffect(content_type, HEADER),
+    "too_many": NamedEffect(too_many, _RETRY_AFTER),
+    "overload": NamedEffect(overload),
+    "boot_fail": NamedEffect(boot_fail),
 }
+
+#: What an effect's name must be.
+EFFECT_NAME = choice(*EFFECTS)
+
+
+def named_effect(
+    name: object, argument: Any = None, read: Callable[..., Any] = Kind.check
+) -> Effect:
+    """
+    Return the effect of a name.
+
+    :param name: Its name.
+    :param argument: Its argument; ``None`` where there is none.
+    :param read: How the argument is read: ``Kind.check``, or ``Kind.parse`` where it is text.
+    :raises ArgumentError: If there is no such effect, or the argument is none of its.
+    """
+    named = EFFECTS[EFFECT_NAME.check("effect", name)]
+    if argument is None:
+        if not named.optional and named.argument is not None:
+            raise ArgumentError("argument", named.argument.expected, "no argument")
+        return named.make()
+    if named.argument is None:
+        raise ArgumentError("argument", "no argument", shown(argument))
+    return named.make(read(named.argument, "argument", argument))
 
 
 def parse_fault(text: str) -> dict[str, Any]:
@@ -271,29 +416,22 @@ def parse_fault(text: str) -> dict[str, Any]:
         ``* delay=0.5 probability=0.1 seed=7``.
     :raises ValueError: It is no such line.
     """
-    words = shlex.split(text)
-    if len(words) < 2:
-        raise ValueError(f"fault: such as 'CreateInstance drop_after' was expected, not {text!r}")
-    on, what, *when = words
+    such = "words such as 'CreateInstance drop_after'"
+    on, *more = split_words("fault", text, such)
+    if not more:
+        raise ArgumentError("fault", such, shown(text))
+    what, *when = more
     name, has_argument, argument = what.partition("=")
-    if name not in EFFECTS:
-        raise ValueError(f"fault: one of {', '.join(EFFECTS)} was expected, not {name!r}")
-    types: dict[str, Callable[[str], Any]] = {
-        "nth": int,
-        "times": int,
-        "probability": float,
-        "seed": int,
-    }
     try:
-        arguments: dict[str, Any] = {
-            "effect": EFFECTS[name](*([argument] if has_argument else [])),
-            "on": on,
-        }
-        for word in when:
-            key, _, value = word.partition("=")
-            arguments[key] = types[key](value)
-    except KeyError as error:
-        raise ValueError(f"fault: one of {', '.join(types)} was expected, not {error}") from None
-    except TypeError:
-        raise ValueError(f"fault: {name!r} lacks its argument, or takes none") from None
+        effect = named_effect(name, argument if has_argument else None, Kind.parse)
+    except ArgumentError as error:
+        raise (error.renamed(name) if error.name == "argument" else error) from None
+    arguments: dict[str, Any] = {"effect": effect, "on": on}
+    for word in when:
+        key, _, value = word.partition("=")
+        if key not in WHEN or key in arguments:
+            left = [each for each in WHEN if each not in arguments]
+            raise ArgumentError("fault", f"one of {', '.join(left)}", shown(key))
+        arguments[key] = WHEN[key].parse(key, value)
+    Fault(**arguments)
     return arguments

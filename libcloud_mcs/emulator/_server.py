@@ -228,12 +228,7 @@ class _Message(HTTPMessageDelegate):
                 _log.exception("what was to happen meanwhile failed")
                 self._close()
                 return
-        answer: Answer | None = None
-        if not effect.drop_before:
-            if effect.answer is None or effect.after:
-                answer = self._emulator.handle(exchange)
-            if effect.answer is not None:
-                answer = effect.answer(exchange.answer_format)
+        answer = None if effect.drop_before else self._emulator.handle(exchange)
         if answer is None or effect.drop_after:
             self._emulator.remember(exchange, None)
             self._close()

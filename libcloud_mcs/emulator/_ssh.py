@@ -130,13 +130,13 @@ class SSHServers:
             )
             return None
         try:
+            disk = self._disks.get(instance.instance_id)
+            if disk is None:
+                disk = self._disks[instance.instance_id] = _Disk(instance.password)
             bound = self._bind(instance.public_ip)
         except OSError as error:
             _log.error("%s has no SSH server: %s", instance.name, error)
             return None
-        disk = self._disks.get(instance.instance_id)
-        if disk is None:
-            disk = self._disks[instance.instance_id] = _Disk(instance.password)
         return _NodeServer(bound, instance, disk, self._follow)
 
     def _follow(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:

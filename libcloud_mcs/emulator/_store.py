@@ -17,18 +17,19 @@ from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
-from libcloud_mcs.emulator.cloud import Changes, Charge, Cloud, Instance, KeyPair
+from libcloud_mcs.emulator._checks import MONEY
+from libcloud_mcs.emulator.cloud import Charge, Cloud, Instance, KeyPair
 
-__all__ = ["Kept", "StateError", "Store"]
+__all__ = ["Kept", "KeptAccount", "StateError", "Store"]
 
 APPLICATION_ID = 0x4D435331  # "MCS1"
 VERSION = 1
 
 _SCHEMA = """
--- name "clock": how the clock stands, as JSON: {"offset": seconds, "frozen": time or null}
+-- value: JSON. "clock": how the clock stands, {"offset": seconds, "frozen": time or null};
+-- "serial": the serial number of the last instance that was made
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 -- amounts are decimal text, times ISO 8601 in UTC; drawn: how many IDs were made from the seed
 CREATE TABLE account (
@@ -52,11 +53,11 @@ CREATE TABLE charge (
 
 
 class StateError(ValueError):
-    """The file cannot be used. It is left as it was."""
+    """The file cannot be used, or a change cannot be saved in it. The file is as it was."""
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptAccount:
     """What the file has of one account."""
 
     access_key: str
@@ -68,6 +69,18 @@ class Kept:
     instances: list[Instance]
     key_pairs: list[KeyPair]
     ledger: list[Charge]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the file has."""
+
+    #: In the order in which they were added.
+    accounts: list[KeptAccount]
+    #: How the clock stood; ``None``: it was never saved.
+    clock: dict[str, Any] | None
+    #: The serial number of the last instance.
+    serial: int
 
 
 class Store:
@@ -82,200 +95,213 @@ class Store:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         try:
-            new = not self._path.exists() or not self._path.stat().st_size
-            if new:
+            if not self._path.exists() or not self._path.stat().st_size:
                 self._path.touch(mode=0o600)
             else:
-                new = self._is_blank()
+                self._check_header()
             self._database = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=0
             )
             with contextlib.ExitStack() as stack:
                 stack.callback(self._database.close)
-                self._open(new)
+                self._open()
                 stack.pop_all()
         except (sqlite3.Error, OSError) as error:
             raise self._error(str(error)) from None
 
     def close(self) -> None:
-        """Close the file; everything is in this one file then."""
+        """Close the file. Everything is in this one file then, if there is room for it."""
         self._database.close()
 
-    def clock(self) -> dict[str, Any] | None:
-        """Give how the clock stood."""
-        rows = self._rows("SELECT value FROM setting WHERE name = 'clock'")
-        for (value,) in rows:
-            state: dict[str, Any] = json.loads(value)
-            return state
-        return None
-
-    def accounts(self) -> list[Kept]:
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Kept]:
         """
-        Give all accounts, in the order in which they were added.
+        Give all that is in the file; what is raised in the block says that it makes no sense.
 
         :raises StateError: What is in the file makes no sense.
         """
         try:
-            return [
-                Kept(
-                    access_key=key,
-                    secret=secret,
-                    balance=Decimal(balance),
-                    balance_at=_moment(balance_at) if balance_at else None,
-                    seed=seed,
-                    drawn=drawn,
-                    instances=[
-                        _instance(json.loads(document))
-                        for (document,) in self._rows(
-                            "SELECT document FROM instance WHERE access_key = ? ORDER BY serial",
-                            key,
-                        )
-                    ],
-                    key_pairs=[
-                        KeyPair(*row)
-                        for row in self._rows(
-                            "SELECT key_id, name, fingerprint, public_key FROM key_pair"
-                            " WHERE access_key = ? ORDER BY rowid",
-                            key,
-                        )
-                    ],
-                    ledger=[
-                        Charge(_moment(at), action, name, Decimal(amount), Decimal(left))
-                        for at, action, name, amount, left in self._rows(
-                            "SELECT at, action, instance_id, amount, balance FROM charge"
-                            " WHERE access_key = ? ORDER BY number",
-                            key,
-                        )
-                    ],
-                )
-                for key, secret, balance, balance_at, seed, drawn in self._rows(
-                    "SELECT access_key, secret, balance, balance_at, seed, drawn FROM account"
-                    " ORDER BY rowid"
-                )
-            ]
-        except (ValueError, KeyError, TypeError, ArithmeticError, sqlite3.Error) as error:
+            settings = {
+                name: json.loads(value)
+                for name, value in self._rows("SELECT name, value FROM setting")
+            }
+            rows = self._rows(
+                "SELECT access_key, secret, balance, balance_at, seed, drawn FROM account"
+                " ORDER BY rowid"
+            )
+            accounts = [self._account(*row) for row in rows]
+            yield Kept(accounts, settings.get("clock"), settings.get("serial", 0))
+        except (ValueError, LookupError, TypeError, ArithmeticError, sqlite3.Error) as error:
             raise self._error(f"it is damaged ({type(error).__name__}: {error})") from None
 
-    def save_clock(self, state: dict[str, Any]) -> None:
-        """Keep how the clock stands."""
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """
+        Keep all that is saved in the block, or nothing of it.
+
+        :raises StateError: It cannot be saved.
+        """
+        run = self._database.execute
+        try:
+            if self._database.in_transaction:
+                # The last one failed. Then, taking it back might have failed as well.
+                run("ROLLBACK")
+            run("BEGIN")
+            yield
+            run("COMMIT")
+        except sqlite3.Error as error:
+            raise StateError(
+                f"state: the change could not be saved in {os.fspath(self._path)!r}: {error}"
+            ) from error
+
+    def save_setting(self, name: str, value: Any) -> None:
+        """Save what is not an account's."""
         self._database.execute(
-            "INSERT OR REPLACE INTO setting VALUES ('clock', ?)", (json.dumps(state),)
+            "INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, json.dumps(value))
         )
 
-    def save(self, access_key: str, secret: str, cloud: Cloud, changes: Changes) -> None:
+    def save_account(self, access_key: str, secret: str, cloud: Cloud) -> None:
         """
-        Keep what has changed in an account, all of it or nothing.
+        Save what has changed in an account.
 
         :param access_key: The account's key.
         :param secret: Its secret.
         :param cloud: What it is now.
-        :param changes: What has changed since the last time.
         """
-        run = self._database.execute
-        # Leaving it commits; an error rolls back.
-        with self._database:
-            run("BEGIN")
+        run, changes = self._database.execute, cloud.changes
+        run(
+            "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (access_key)"
+            " DO UPDATE SET"
+            " secret = excluded.secret, balance = excluded.balance,"
+            " balance_at = excluded.balance_at, seed = excluded.seed, drawn = excluded.drawn",
+            (
+                access_key,
+                secret,
+                str(cloud.balance),
+                cloud.balance_at and cloud.balance_at.isoformat(),
+                cloud.seed,
+                cloud.drawn,
+            ),
+        )
+        for name, pair in changes.key_pairs.items():
+            run("DELETE FROM key_pair WHERE access_key = ? AND name = ?", (access_key, name))
+            if pair is not None:
+                run(
+                    "INSERT INTO key_pair VALUES (?, ?, ?, ?, ?)",
+                    (access_key, name, pair.key_id, pair.fingerprint, pair.public_key),
+                )
+        for name, instance in changes.instances.items():
+            if instance is None:
+                run(
+                    "DELETE FROM instance WHERE access_key = ? AND instance_id = ?",
+                    (access_key, name),
+                )
+            else:
+                run(
+                    "INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?)",
+                    (access_key, name, instance.serial, json.dumps(_document(instance))),
+                )
+        for charge in changes.charges:
             run(
-                "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (access_key)"
-                " DO UPDATE SET"
-                " secret = excluded.secret, balance = excluded.balance,"
-                " balance_at = excluded.balance_at, seed = excluded.seed, drawn = excluded.drawn",
+                "INSERT INTO charge VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 (
                     access_key,
-                    secret,
-                    str(cloud.balance),
-                    cloud.balance_at and cloud.balance_at.isoformat(),
-                    cloud.seed,
-                    cloud.drawn,
+                    charge.at.isoformat(),
+                    charge.action,
+                    charge.instance_id,
+                    str(charge.amount),
+                    str(charge.balance),
                 ),
             )
-            for name, pair in changes.key_pairs.items():
-                run("DELETE FROM key_pair WHERE access_key = ? AND name = ?", (access_key, name))
-                if pair is not None:
-                    run(
-                        "INSERT INTO key_pair VALUES (?, ?, ?, ?, ?)",
-                        (access_key, name, pair.key_id, pair.fingerprint, pair.public_key),
-                    )
-            for name, instance in changes.instances.items():
-                if instance is None:
-                    run(
-                        "DELETE FROM instance WHERE access_key = ? AND instance_id = ?",
-                        (access_key, name),
-                    )
-                else:
-                    run(
-                        "INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?)",
-                        (access_key, name, instance.serial, json.dumps(_document(instance))),
-                    )
-            for charge in changes.charges:
-                run(
-                    "INSERT INTO charge VALUES (NULL, ?, ?, ?, ?, ?, ?)",
-                    (
-                        access_key,
-                        charge.at.isoformat(),
-                        charge.action,
-                        charge.instance_id,
-                        str(charge.amount),
-                        str(charge.balance),
-                    ),
-                )
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._database.executescript(
-            "BEGIN; DELETE FROM setting; DELETE FROM account; DELETE FROM key_pair;"
-            " DELETE FROM instance; DELETE FROM charge; COMMIT;"
+    def delete_account(self, access_key: str) -> None:
+        """Forget an account and all that it has."""
+        for table in ("account", "key_pair", "instance", "charge"):
+            query = f"DELETE FROM {table} WHERE access_key = ?"  # noqa: S608 - our own names
+            self._database.execute(query, (access_key,))
+
+    def _check_header(self) -> None:
+        """Look at a file before it is opened, since opening it may change it."""
+        with open(self._path, "rb") as file:
+            header = file.read(100)
+        if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+            raise self._error("it is damaged, or no state of this emulator")
+        self._check_version(
+            int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big")
         )
 
-    def _is_blank(self) -> bool:
-        """
-        Look at a file without changing it.
+    def _check_version(self, application: int, version: int) -> None:
+        # Both are 0 in a file that was only just made.
+        if application not in (0, APPLICATION_ID):
+            raise self._error("it belongs to another program")
+        if version > VERSION:
+            raise self._error(
+                f"it is of version {version}, newer than this program, which knows {VERSION}"
+            )
 
-        :return: Whether it has no tables yet: an emulator was killed when it had just made it.
-        """
-        with open(self._path, "rb") as file:
-            if file.read(16) != b"SQLite format 3\0":
-                raise self._error("it is damaged, or no state of this emulator")
-        url = f"file:{quote(os.fspath(self._path.absolute()))}?mode=ro"
-        database = sqlite3.connect(url, uri=True, timeout=0)
-        try:
-            ((application,),) = database.execute("PRAGMA application_id")
-            ((version,),) = database.execute("PRAGMA user_version")
-            ((tables,),) = database.execute("SELECT count(*) FROM sqlite_master")
-            if not (application or version or tables):
-                return True
-            if application != APPLICATION_ID:
-                raise self._error("it belongs to another program")
-            if version > VERSION:
-                raise self._error(
-                    f"it is of version {version}, newer than this program, which knows {VERSION}"
-                )
-            ((verdict,),) = database.execute("PRAGMA integrity_check(1)")
-            if verdict != "ok":
-                raise self._error(f"it is damaged ({verdict})")
-            return False
-        finally:
-            database.close()
-
-    def _open(self, new: bool) -> None:
+    def _open(self) -> None:
         run = self._database.execute
-        # Nobody else may use the file as long as this emulator does.
+        # Nobody else may use the file as long as this emulator does. It is the first thing that is
+        # said, so that there is never a file "-shm": nobody would remove it.
         run("PRAGMA locking_mode = EXCLUSIVE")
+        ((application,),) = run("PRAGMA application_id")
+        ((version,),) = run("PRAGMA user_version")
+        self._check_version(application, version)
+        ((tables,),) = run("SELECT count(*) FROM sqlite_master")
+        if tables and not application:
+            raise self._error("it belongs to another program")
+        ((verdict,),) = run("PRAGMA integrity_check(1)")
+        if verdict != "ok":
+            raise self._error(f"it is damaged ({verdict})")
         # A process that is killed at any moment loses nothing that was committed; a machine that
         # loses its power may lose the last moments, never more.
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
-        if new:
+        if application:
+            run("BEGIN EXCLUSIVE")
+            run("COMMIT")
+        else:
             self._database.executescript(
                 f"BEGIN EXCLUSIVE; PRAGMA application_id = {APPLICATION_ID};"
                 f" PRAGMA user_version = {VERSION}; {_SCHEMA} COMMIT;"
             )
-        else:
-            run("BEGIN EXCLUSIVE")
-            run("COMMIT")
 
-    def _rows(self, query: str, *arguments: object) -> Iterator[tuple[Any, ...]]:
-        return iter(self._database.execute(query, arguments).fetchall())
+    def _account(
+        self, key: str, secret: str, balance: str, balance_at: str | None, seed: str, drawn: int
+    ) -> KeptAccount:
+        return KeptAccount(
+            access_key=key,
+            secret=secret,
+            balance=MONEY.take(balance),
+            balance_at=_moment(balance_at) if balance_at else None,
+            seed=seed,
+            drawn=drawn,
+            instances=[
+                _instance(json.loads(document))
+                for (document,) in self._rows(
+                    "SELECT document FROM instance WHERE access_key = ? ORDER BY serial", key
+                )
+            ],
+            key_pairs=[
+                KeyPair(*row)
+                for row in self._rows(
+                    "SELECT key_id, name, fingerprint, public_key FROM key_pair"
+                    " WHERE access_key = ? ORDER BY rowid",
+                    key,
+                )
+            ],
+            ledger=[
+                Charge(_moment(at), action, name, Decimal(amount), Decimal(left))
+                for at, action, name, amount, left in self._rows(
+                    "SELECT at, action, instance_id, amount, balance FROM charge"
+                    " WHERE access_key = ? ORDER BY number",
+                    key,
+                )
+            ],
+        )
+
+    def _rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
+        return self._database.execute(query, arguments).fetchall()
 
     def _error(self, why: str) -> StateError:
         if "locked" in why:
@@ -286,7 +312,14 @@ class Store:
 _TEMPLATES = {template.template_id: template for template in TEMPLATES}
 _TYPES = {each.type_id: each for each in TYPES}
 _TIMES = ("created_at", "started_at", "expire_at", "password_at")
-_PLAIN = ("instance_id", "name", "public_ip", "private_ip", "serial", "password", "metadata")
+_PLAIN = {
+    "instance_id": str,
+    "name": str,
+    "public_ip": str,
+    "private_ip": str,
+    "serial": int,
+    "password": str,
+}
 
 
 def _document(instance: Instance) -> dict[str, Any]:
@@ -294,6 +327,7 @@ def _document(instance: Instance) -> dict[str, Any]:
     return {
         **{name: getattr(instance, name) for name in _PLAIN},
         **{name: getattr(instance, name).isoformat() for name in _TIMES},
+        "metadata": dict(instance.metadata),
         "type": instance.type.type_id,
         "template": instance.template.template_id,
         "key_pair": pair and [pair.key_id, pair.name, pair.fingerprint, pair.public_key],
@@ -305,15 +339,20 @@ def _document(instance: Instance) -> dict[str, Any]:
 def _instance(document: dict[str, Any]) -> Instance:
     first, second = document["volume_ids"]
     plain: dict[str, Any] = {name: document[name] for name in _PLAIN}
+    for name, kind in _PLAIN.items():
+        if not isinstance(plain[name], kind):
+            raise TypeError(f"{name!r} of an instance")
+    metadata: dict[str, str] = dict(document["metadata"])
     times: dict[str, Any] = {name: _moment(document[name]) for name in _TIMES}
     return Instance(
         **plain,
         **times,
+        metadata=metadata,
         type=_TYPES[document["type"]],
         template=_TEMPLATES[document["template"]],
         key_pair=KeyPair(*document["key_pair"]) if document["key_pair"] else None,
         volume_ids=(first, second),
-        phases=[(_moment(at), word) for at, word in document["phases"]],
+        phases=tuple((_moment(at), word) for at, word in document["phases"]),
     )
 
 

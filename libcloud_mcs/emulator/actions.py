@@ -184,7 +184,7 @@ def rebuild_instance_root_image(cloud: Cloud, params: Params, paging: Paging) ->
     return _done()
 
 
-def create_instance(cloud: Cloud, params: Params, paging: Paging) -> Tree:
+def create_instance(cloud: Cloud, params: Params, paging: Paging, *, boots: bool = True) -> Tree:
     template = cloud.template(params.required("ImageId"))
     instance_type = cloud.instance_type(params.required("InstanceType"))
     lease = params.lease()
@@ -195,6 +195,7 @@ def create_instance(cloud: Cloud, params: Params, paging: Paging) -> Tree:
         lease,
         None if name is None else _name(name, "InstanceName"),
         None if key is None else cloud.key_pair(key),
+        boots=boots,
     )
     return {"Instance": _instance_row(instance, instance.status(cloud.clock.now()))}
 
@@ -307,7 +308,8 @@ def _key_pair_row(key_pair: KeyPair) -> Tree:
 
 
 def _instance_row(instance: Instance, status: str) -> Tree:
-    if instance.told is None or instance.told[0] != status:
+    row: Tree | None = instance.told.get(status)
+    if row is None:
         row = Part(
             {
                 "instanceId": instance.instance_id,
@@ -321,9 +323,9 @@ def _instance_row(instance: Instance, status: str) -> Tree:
                 "ipAddresses": f"{instance.public_ip},{instance.private_ip}",
             }
         )
-        instance.told = status, row
-    tree: Tree = instance.told[1]
-    return tree
+        instance.told.clear()
+        instance.told[status] = row
+    return row
 
 
 def _done() -> Tree:

@@ -43,10 +43,19 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path, not decoded."""
+        """
+        The path, not decoded.
+
+        :raises RefusedError: If the target is not a path, and not a URL either.
+        """
         if self.target.startswith("/"):
             return self.target.partition("?")[0]
-        return urlsplit(self.target).path or "/"
+        try:
+            return urlsplit(self.target).path or "/"
+        except ValueError:
+            raise RefusedError(
+                Refusal.UNREADABLE, f"a path or a URL was expected, not {self.target[:100]!r}"
+            ) from None
 
     @property
     def query(self) -> str:

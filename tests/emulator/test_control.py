@@ -217,6 +217,82 @@ def test_accounts_share_nothing_but_the_clock(cloud, ask):
     assert cloud.accounts == [cloud.account, other]
 
 
+def test_accounts_over_http(cloud, control):
+    first = {"access_key": cloud.access_key, "balance": "1000.00", "instances": 0}
+    assert control("GET", "accounts") == [first]
+    given = {"access_key": "second", "secret": "of mine", "balance": 5.5, "instances": 2}
+    made = control("POST", "accounts", given)
+    assert made == given | {"balance": "5.50"}
+    random = control("POST", "accounts", {})
+    assert set(random) == set(given)
+    assert (random["balance"], random["instances"]) == ("1000.00", 0)
+    # Who has it made can sign for it; others are not told the secret.
+    for each in (made, random):
+        ask = Client(cloud.url, each["access_key"], each["secret"], answer_format="json")
+        assert ask.tree("DescribeInstances")["InstanceSet"]["Total"] == each["instances"]
+        del each["secret"]
+    assert control("GET", "accounts") == [first, made, random]
+    listed = str(control("GET", "accounts")) + str(control("GET", "state"))
+    assert not any(account.secret in listed for account in cloud.accounts)
+    message = control("POST", "accounts", {"access_key": "second"}, status=400)["error"]
+    assert message.startswith("access_key: expected one that no account has, got 'second'")
+    assert len(cloud.accounts) == 3
+    control("POST", "reset", {})
+    assert control("GET", "accounts") == [first]
+
+
+def test_accounts_of_the_constructor():
+    given = [{"access_key": "second", "balance": 5, "instances": 1}, {"secret": "of mine"}]
+    settings = {"access_key": "first", "balance": 9, "accounts": given}
+    with Emulator(**settings) as cloud:
+        first, second, third = cloud.accounts
+        assert [first.access_key, second.access_key] == ["first", "second"]
+        assert third.secret == "of mine"
+        assert [str(each.cloud.balance) for each in cloud.accounts] == ["9.00", "5.00", "1000.00"]
+        assert len(cloud.driver(second).list_nodes()) == 1
+        keys = [(each.access_key, each.secret) for each in cloud.accounts]
+        assert len({secret for _, secret in keys}) == 3
+        # Those that were added later are gone after a reset; these are there, as they were.
+        cloud.add_account("later")
+        Client(cloud.url, *keys[2]).tree("CreateInstance", **CREATE)
+        cloud.driver(second).create_key_pair("mine")
+        for _ in range(2):
+            cloud.reset()
+            assert [(each.access_key, each.secret) for each in cloud.accounts] == keys
+            assert cloud.accounts[2].ledger == []
+            assert cloud.driver(cloud.accounts[1]).list_key_pairs() == []
+            assert len(cloud.driver(cloud.accounts[1]).list_nodes()) == 1
+
+
+def test_accounts_that_are_kept_are_as_they_were(tmp_path):
+    path = tmp_path / "state.db"
+    given = [{"access_key": "second", "balance": 5, "instances": 1}, {"balance": 7}]
+    settings = {"access_key": "first", "state": path}
+    with Emulator(**settings, accounts=given) as cloud:
+        keys = [(each.access_key, each.secret) for each in cloud.accounts]
+        Client(cloud.url, *keys[1]).tree("CreateInstance", **CREATE)
+        cloud.add_account("later")
+    given[0] |= {"balance": 99, "instances": 5}
+    third = {"access_key": "third", "balance": 3}
+    with Emulator(**settings, accounts=[*given, third]) as cloud:
+        # The one without an access key was made when nothing was kept.
+        names = [each.access_key for each in cloud.accounts]
+        assert names == [*(key for key, _ in keys), "later", "third"]
+        assert [each.secret for each in cloud.accounts[:3]] == [secret for _, secret in keys]
+        second = cloud.accounts[1].cloud
+        assert (str(second.balance), len(second.instances())) == ("4.88", 2)
+        cloud.reset()
+        assert [each.access_key for each in cloud.accounts][:2] == ["first", "second"]
+        assert len(cloud.accounts) == 4
+        assert str(cloud.accounts[1].cloud.balance) == "99.00"
+    # A secret that is given is the one that holds from now on.
+    changed = [{"access_key": "third", "secret": "another"}]
+    with Emulator(**settings, accounts=changed) as cloud:
+        Client(cloud.url, "third", "another").tree("GetBalance")
+    with Emulator(state=path) as cloud:
+        assert {each.access_key: each.secret for each in cloud.accounts}["third"] == "another"
+
+
 def test_reset(cloud, ask):
     key, secret = cloud.access_key, cloud.secret
     cloud.add_account("other")

@@ -1,14 +1,18 @@
 """Faults on demand: what goes wrong, when, and what the ledger says after it."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 import requests
+from libcloud.compute.types import NodeState
 from plain_client import CREATE, Client, refusal
 
+from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator import (
     Effect,
     Emulator,
+    boot_fail,
     content_type,
     cut,
     delay,
@@ -21,6 +25,7 @@ from libcloud_mcs.emulator import (
     too_many,
 )
 from libcloud_mcs.emulator._faults import parse_fault
+from libcloud_mcs.errors import MCSError
 
 
 @pytest.fixture
@@ -56,6 +61,7 @@ def outcome(ask, action="GetBalance", **params):
         (content_type("text/plain"), 200, 1),
         (delay(0.001), 200, 1),
         (meanwhile(lambda: None), 200, 1),
+        (boot_fail(), 200, 1),
         (Effect("nothing"), 200, 1),
     ],
 )
@@ -204,6 +210,8 @@ def test_faults_that_make_no_sense(cloud, kwargs, words):
         ("* content_type=text/csv", ("*", "content_type", {})),
         ("* drop_before", ("*", "drop_before", {})),
         ("* overload", ("*", "overload", {})),
+        ("* boot_fail", ("*", "boot_fail", {})),
+        ("CreateInstance boot_fail times=2", ("CreateInstance", "boot_fail", {"times": 2})),
     ],
 )
 def test_faults_from_one_line(line, expected):
@@ -218,18 +226,151 @@ def test_faults_from_one_line(line, expected):
         ("", "such as"),
         ("CreateInstance", "such as"),
         ("* explode", "'explode'"),
-        ("* error", "'error' lacks"),
-        ("* overload=1", "'overload'"),
+        ("* error", "error: expected an HTTP status from 400 to 599, got no argument"),
+        ("* overload=1", "overload: expected no argument, got '1'"),
         ("* error=many", "many"),
         ("* error=200", "status"),
         ("* cut sometimes=1", "sometimes"),
+        ("* cut nth=1 nth=2", "one of times, probability, seed, got 'nth'"),
         ("* cut nth=x", "x"),
         ("* 'cut", "quotation"),
+        ("GetBalance boot_fail", "on: expected CreateInstance .*'GetBalance'"),
     ],
 )
 def test_lines_that_make_no_sense(line, words):
     with pytest.raises(ValueError, match=words):
         parse_fault(line)
+
+
+# An instance that does not come up
+
+
+@pytest.fixture
+def failed(held):
+    """A cloud with an instance that was paid, and that will fail to come up."""
+    ask = Client(held.url, held.access_key, held.secret, answer_format="json")
+    held.inject(boot_fail(), on="CreateInstance", times=1)
+    made = ask.tree("CreateInstance", InstanceName="bad", **CREATE)["Instance"]
+    assert made["status"] == "disk"
+    return ask
+
+
+def statuses(ask):
+    rows = ask.tree("DescribeInstances")["InstanceSet"]["Instance"]
+    return {row["instanceName"]: row["status"] for row in rows}
+
+
+def test_an_instance_fails_to_come_up_and_the_next_one_does_not(held, failed):
+    seen = []
+    for _ in range(9):
+        seen.append(statuses(failed)["bad"])
+        held.clock.advance(timedelta(seconds=0.1))
+    assert list(dict.fromkeys(seen)) == ["disk", "start_deploy", "deploying", "deploy_fail"]
+    (charge,) = held.ledger
+    assert (charge.action, str(charge.amount)) == ("CreateInstance", "0.12")
+    failed.tree("CreateInstance", InstanceName="good", **CREATE)
+    held.clock.advance(timedelta(seconds=1))
+    assert statuses(failed) == {"bad": "deploy_fail", "good": "running"}
+    assert len(held.ledger) == 2
+
+
+def test_an_instance_that_failed_to_come_up_can_only_be_terminated(held, failed):
+    held.clock.advance(timedelta(seconds=1))
+    for action, params in (
+        ("StartInstance", {}),
+        ("StopInstance", {"Force": "True"}),
+        ("RebootInstance", {}),
+        ("RebuildInstanceRootImage", {}),
+        ("ChangeInstanceType", {"InstanceType": "medium"}),
+        ("RenewInstance", {}),
+    ):
+        status, message = failed.refused(action, InstanceId="bad", **params)
+        assert (status, "deploy_fail" in message) == (409, True), action
+    status, message = failed.refused("GetPasswordData", InstanceId="bad")
+    assert (status, message) == (409, "InstanceId: 'bad' is deploy_fail; it has no password")
+    assert failed.refused("CreateInstance", InstanceName="bad", **CREATE)[0] == 409
+    assert len(held.ledger) == 1
+    failed.tree("TerminateInstance", InstanceId="bad")
+    assert statuses(failed) == {"bad": "deleting"}
+    held.clock.advance(timedelta(seconds=1))
+    assert statuses(failed) == {}
+    # Its name is free again.
+    failed.tree("CreateInstance", InstanceName="bad", **CREATE)
+    held.clock.advance(timedelta(seconds=1))
+    assert statuses(failed) == {"bad": "running"}
+
+
+def test_an_instance_that_failed_to_come_up_is_gone_after_its_lease(held, failed):
+    held.clock.advance(timedelta(hours=2))
+    assert statuses(failed) == {"bad": "deploy_fail"}
+    held.clock.advance(timedelta(days=1))
+    assert statuses(failed) == {}
+
+
+def test_boot_fail_comes_to_created_instances_alone(cloud, ask):
+    with cloud.inject(boot_fail()) as fault:
+        ask.tree("GetBalance")
+        ask.tree("DescribeInstances")
+        assert (fault.seen, fault.fired) == (0, 0)
+        # Where nothing takes time, it has failed at once.
+        made = ask.tree("CreateInstance", **CREATE)["Instance"]
+        assert (made["status"], fault.fired) == ("deploy_fail", 1)
+        assert ask.refused("CreateInstance", **CREATE | {"InstanceType": "huge"})[0] == 404
+    for action in ACTIONS:
+        if action != "CreateInstance":
+            with pytest.raises(ValueError, match=f"^on: expected CreateInstance .*'{action}'"):
+                cloud.inject(boot_fail(), on=action)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_the_nth_instance_that_is_created_fails(cloud, ask, nth):
+    cloud.inject(boot_fail(), nth=nth, times=1)
+    for name in "ab":
+        ask.tree("GetBalance")
+        ask.tree("CreateInstance", InstanceName=name, **CREATE)
+    expected = ["running", "running"]
+    expected[nth - 1] = "deploy_fail"
+    assert list(statuses(ask).values()) == expected
+
+
+def test_boot_fail_with_other_effects_of_ones_own(cloud, ask):
+    cloud.inject(Effect("both", seconds=0.01, boot_fail=True, drop_after=True))
+    assert outcome(ask, "CreateInstance", InstanceName="bad", **CREATE) == "dropped"
+    assert statuses(ask) == {"bad": "deploy_fail"}
+
+
+def test_boot_fail_over_http_and_in_the_file(tmp_path):
+    with Emulator(state=tmp_path / "state.db") as cloud:
+        control = f"http://127.0.0.1:{cloud.port}/_emulator/faults"
+        made = requests.post(control, json={"effect": "boot_fail", "times": 1}, timeout=10)
+        assert (made.status_code, made.json()["effect"]) == (200, "boot_fail")
+        refused = requests.post(
+            control, json={"effect": "boot_fail", "on": "StopInstance"}, timeout=10
+        )
+        assert refused.status_code == 400
+        assert refused.json()["error"].startswith("on: expected CreateInstance")
+        ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+        for name in ("bad", "good"):
+            ask.tree("CreateInstance", InstanceName=name, **CREATE)
+        cloud.clock.advance(timedelta(seconds=1))
+    with Emulator(state=tmp_path / "state.db") as cloud:
+        ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+        assert statuses(ask) == {"bad": "deploy_fail", "good": "running"}
+        assert ask.refused("GetPasswordData", InstanceId="bad")[0] == 409
+        assert len(cloud.ledger) == 2
+
+
+def test_the_driver_sees_that_a_node_failed_to_come_up(cloud, driver):
+    cloud.inject(boot_fail(), times=1)
+    node = driver.create_node("bad", "small", CREATE["ImageId"], ex_duration="1H")
+    assert driver.ex_get_node(node).state is NodeState.ERROR
+    with pytest.raises(MCSError, match="'bad' cannot come up any more: it is deploy_fail"):
+        driver.wait_until_running([node], wait_period=0.01, timeout=5)
+    assert driver.destroy_node(node)
+    again = driver.create_node("bad", "small", CREATE["ImageId"], ex_duration="1H")
+    ((up, _),) = driver.wait_until_running([again], wait_period=0.01, timeout=5)
+    assert up.state is NodeState.RUNNING
+    assert len(cloud.ledger) == 2
 
 
 def test_churn():

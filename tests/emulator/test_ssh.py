@@ -394,13 +394,13 @@ def test_kept_nodes_keep_their_addresses(node_network, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"node_network": "10.0.0.0/16"}, "node_network: a loopback network.*10.0.0.0/16"),
-        ({"node_network": "127.10.0.1/16"}, "node_network: a loopback network.*host bits"),
-        ({"node_network": "127.10.0.0/31"}, "node_network: a loopback network"),
-        ({"node_network": "nowhere"}, "node_network: a loopback network"),
+        ({"node_network": "10.0.0.0/16"}, "node_network: expected a loopback.*'10.0.0.0/16'"),
+        ({"node_network": "127.10.0.1/16"}, "node_network: expected a loopback.*host bits"),
+        ({"node_network": "127.10.0.0/31"}, "node_network: expected a loopback"),
+        ({"node_network": "nowhere"}, "node_network: expected a loopback"),
         ({"ssh": True}, "ssh: it needs node_network"),
-        ({"node_network": "127.10.0.0/16", "ssh": True, "ssh_port": 0}, "ssh_port: a port"),
-        ({"node_network": "127.10.0.0/16", "ssh": True, "ssh_port": "ssh"}, "ssh_port: a port"),
+        ({"node_network": "127.10.0.0/16", "ssh": True, "ssh_port": 0}, "ssh_port: expected"),
+        ({"node_network": "127.10.0.0/16", "ssh": True, "ssh_port": "ssh"}, "ssh_port: expected"),
     ],
 )
 def test_settings_that_make_no_sense(settings, words):
@@ -447,6 +447,31 @@ def test_a_node_whose_port_somebody_has(cloud, driver, node_network, caplog):
     assert is_up(first)
     assert "first has no SSH server" in caplog.text
     assert f"no SSH server can listen on {taken} port 2222" in caplog.text
+
+
+def test_a_node_without_room_for_its_disk(cloud, driver, monkeypatch, caplog):
+    def full(**kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    node = driver.create_node("web", "small", IMAGE)
+    assert driver.ex_get_node("web").state == "running"
+    assert not is_up(node)
+    (record,) = caplog.records
+    assert record.message == "web has no SSH server: [Errno 28] No space left on device"
+    assert len(cloud.ledger) == 1
+
+
+def test_an_error_that_nobody_expects_changes_no_answer(cloud, driver, monkeypatch, caplog):
+    def fail(instances):
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud.ssh, "match", fail)
+        node = driver.create_node("web", "small", IMAGE)
+    assert len(cloud.ledger) == 1
+    assert "ZeroDivisionError" in caplog.text
+    wait_until(lambda: is_up(node))
 
 
 def test_without_the_package_asyncssh(monkeypatch, node_network):

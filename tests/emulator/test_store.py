@@ -113,8 +113,12 @@ def test_reset_forgets_what_was_kept(path):
     with Emulator(state=path, balance=9) as cloud:
         client(cloud).tree("CreateInstance", **CREATE)
         cloud.reset()
-    with Emulator(state=path) as cloud:
+        keys = cloud.access_key, cloud.secret
+    with Emulator(state=path, balance=7) as cloud:
         assert (cloud.ledger, str(cloud.cloud.balance)) == ([], "9.00")
+        # It is the same account after that, whoever named it.
+        cloud.reset()
+        assert (cloud.access_key, cloud.secret, str(cloud.cloud.balance)) == (*keys, "7.00")
 
 
 def test_an_emulator_whose_state_was_closed_does_not_start(path):
@@ -136,6 +140,16 @@ def database(path, script):
     connection.close()
 
 
+def setting(path, name, value):
+    database(path, f"UPDATE setting SET value = '{value}' WHERE name = '{name}'")
+
+
+def document(path, field, value):
+    """Put another value into the document of each instance."""
+    query = f"UPDATE instance SET document = json_set(document, '$.{field}', json('{value}'))"
+    database(path, query)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -150,7 +164,27 @@ def database(path, script):
         ),
         (lambda path: database(path, f"PRAGMA user_version = {VERSION + 1}"), "newer than this"),
         (lambda path: database(path, "PRAGMA application_id = 1"), "another program"),
+        (lambda path: database(path, "PRAGMA application_id = 0"), "another program"),
         (lambda path: database(path, "DROP TABLE charge"), "damaged"),
+        (lambda path: database(path, "DROP TABLE setting"), "damaged"),
+        (lambda path: setting(path, "clock", "{"), "damaged"),
+        (lambda path: setting(path, "clock", "5"), "damaged"),
+        (lambda path: setting(path, "clock", '{"offset": 1}'), "damaged"),
+        (lambda path: setting(path, "clock", '{"offset": "x", "frozen": null}'), "damaged"),
+        (lambda path: setting(path, "clock", '{"offset": NaN, "frozen": null}'), "damaged"),
+        (lambda path: setting(path, "clock", '{"offset": -1e11, "frozen": null}'), "before 1970"),
+        (lambda path: setting(path, "clock", '{"offset": 0, "frozen": "2030-01-01"}'), "damaged"),
+        (lambda path: setting(path, "clock", '{"offset": 0, "frozen": 5}'), "damaged"),
+        (lambda path: setting(path, "serial", '"x"'), "damaged"),
+        (lambda path: document(path, "phases", "[]"), "damaged"),
+        (lambda path: document(path, "phases", "[5]"), "damaged"),
+        (lambda path: document(path, "name", "5"), "TypeError: 'name' of an instance"),
+        (lambda path: document(path, "name", '"n"'), "two instances are called 'n'"),
+        (lambda path: document(path, "metadata", "5"), "damaged"),
+        (lambda path: document(path, "type", '"huge"'), "damaged"),
+        (lambda path: document(path, "expire_at", '"2030-01-01"'), "damaged"),
+        (lambda path: database(path, "UPDATE instance SET document = '5'"), "damaged"),
+        (lambda path: database(path, "UPDATE account SET balance = 'NaN'"), "damaged"),
         (lambda path: database(path, "UPDATE instance SET document = '{}'"), "damaged"),
         (lambda path: database(path, "UPDATE instance SET document = '{'"), "damaged"),
         (lambda path: database(path, "UPDATE account SET balance = 'much'"), "damaged"),
@@ -166,6 +200,8 @@ def test_a_damaged_or_newer_file_is_an_error_and_left_as_it_was(path, spoil, wor
         Emulator(state=path)
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
+    # Nothing was left beside it either.
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_what_is_no_file_is_an_error_too(tmp_path):
@@ -266,5 +302,5 @@ def test_a_state_that_cannot_be_used_ends_the_command(tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: state: ")
