@@ -15,7 +15,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
 import requests
-from requests import exceptions as failures
 
 from libcloud_mcs._transport import certificate_refused, never_sent, reason
 from libcloud_mcs.actions import Action, Kind
@@ -97,9 +96,6 @@ def failed(action: Action, params: Params, url: str, error: Exception, via: str 
     :param via: The proxy between, as a message names it; ``""`` for none.
     """
     why = reason(error)
-    if isinstance(error, (failures.InvalidURL, failures.InvalidSchema)):
-        # An unusable proxy URL, for example: requests sent nothing.
-        return MCSError(f"nothing was sent{via}: {why}")
     if certificate_refused(error):
         whose = "a certificate" if via else "the endpoint's certificate"
         return MCSError(f"{whose} was refused{via}: {why}")

@@ -149,6 +149,15 @@ def test_a_proxy_over_tls(authority, tmp_path, server):
     assert seen[0].startswith(b"POST http://mcs.example/x ")
 
 
+def test_a_proxy_of_the_environment_with_tls_needs_certificates(monkeypatch, tmp_path, nowhere):
+    monkeypatch.setenv("http_proxy", nowhere.replace("http:", "https:"))
+    driver = make_driver()
+    assert "through the proxy 'https://127.0.0.1:" in fails(renew, driver).message
+    monkeypatch.setattr("libcloud.security.CA_CERTS_PATH", str(tmp_path / "gone.pem"))
+    error = fails(renew, make_driver())
+    assert error.message.startswith("nothing was sent: libcloud.security.CA_CERTS_PATH: ")
+
+
 def test_a_socks_proxy(monkeypatch):
     """Its connections are tracked as any other: nothing was sent to where nobody is."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
