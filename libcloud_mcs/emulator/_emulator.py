@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -485,7 +486,7 @@ class Emulator:
             account.cloud.add_running(f"passer-by-{self._backend.serial + 1}-later")
 
 
-Emulator.__doc__ = f"{Emulator.__doc__}{parameters()}"
+Emulator.__doc__ = f"{inspect.getdoc(Emulator)}\n\n{parameters()}"
 
 
 def _passes_by(name: str) -> bool:

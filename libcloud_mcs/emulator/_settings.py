@@ -271,14 +271,13 @@ class Settings(AccountSettings):
 def parameters() -> str:
     """Return what a docstring says of all settings."""
     lines = [
-        f"    :param {name}: {setting.meaning[0].upper()}{setting.meaning[1:]}."
+        f":param {name}: {setting.meaning[0].upper()}{setting.meaning[1:]}."
         for name, setting in Settings.settings().items()
     ]
     return "\n".join(
         [
-            *("", *lines),
-            "    :raises ValueError: If an argument makes no sense, or the state cannot be used.",
-            "    :raises ImportError: If ``ssh`` is wanted without the package ``asyncssh``.",
-            "    ",
+            *lines,
+            ":raises ValueError: If an argument makes no sense, or the state cannot be used.",
+            ":raises ImportError: If ``ssh`` is wanted without the package ``asyncssh``.",
         ]
     )
