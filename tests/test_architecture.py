@@ -94,10 +94,20 @@ def test_the_cloud_knows_nothing_of_http():
 #: What the rooms of the Salt extension may know.
 SALT = {
     "__init__": set(),
-    "_settings": {"driver"},
+    "_arguments": set(),
+    "_access": {"driver", "errors", "salt._arguments"},
+    "_settings": {"driver", "_endpoint", "salt", "salt._access", "salt._arguments"},
     "_machines": {"driver", "errors", "_paging", "records", "salt._settings"},
     "clouds/__init__": set(),
-    "clouds/mcs": {"driver", "errors", "records", "salt", "salt._machines", "salt._settings"},
+    "clouds/mcs": {
+        "driver",
+        "errors",
+        "salt",
+        "salt._access",
+        "salt._arguments",
+        "salt._machines",
+        "salt._settings",
+    },
 }
 
 
