@@ -291,8 +291,28 @@ def test_a_machine_that_is_on_its_way_out_is_destroyed(salt_master, cloud):
     assert (answer.status, answer.stdout) == (0, "No machines were found to be destroyed\n")
 
 
+#: Destroys machines as two commands of one minion do, and prints what came of each.
+TWO_COMMANDS = """
+import json, sys
+import salt.cloud
+answers = []
+for name in ("one", "two"):
+    try:
+        answers.append(salt.cloud.CloudClient(sys.argv[1]).destroy(name))
+    except Exception as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
 def test_a_machine_that_cannot_be_destroyed_is_an_error_that_says_what_was(salt_master, cloud):
-    make(cloud, "web", "db")
+    make(cloud, "web", "db", "one", "two")
+    cloud.inject(error(400), on="TerminateInstance", nth=2, times=1)
+    # Another command is none of this one's business.
+    destroyed, failed = salt_master.python(TWO_COMMANDS)
+    assert destroyed == {"emulated": {"mcs": {"one": True}}}
+    assert failed == "TerminateInstance: Injected fault (HTTP 400)"
+    cloud.cloud.terminate("two")
     cloud.inject(error(400), on="TerminateInstance", nth=2, times=1)
     answer = salt_master.run("-d", "web", "db")
     (left,) = names(cloud.driver())
