@@ -1,12 +1,17 @@
 """Key pairs for tests."""
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 
 def new_key(size=1024):
     """Make a private key: a short one is quicker."""
     return rsa.generate_private_key(public_exponent=65537, key_size=size)
+
+
+def new_ed25519_key():
+    """Make a private key with which nothing can be encrypted."""
+    return ed25519.Ed25519PrivateKey.generate()
 
 
 def public_text(key):

@@ -124,10 +124,20 @@ def test_what_is_under_the_emulator_knows_nothing_of_what_is_above():
 #: What the rooms of the Salt extension may know.
 SALT = {
     "__init__": set(),
-    "_settings": {"driver"},
+    "_arguments": set(),
+    "_access": {"driver", "errors", "salt._arguments"},
+    "_settings": {"driver", "_endpoint", "salt", "salt._access", "salt._arguments"},
     "_machines": {"driver", "errors", "_paging", "records", "salt._settings"},
     "clouds/__init__": set(),
-    "clouds/mcs": {"driver", "errors", "records", "salt", "salt._machines", "salt._settings"},
+    "clouds/mcs": {
+        "driver",
+        "errors",
+        "salt",
+        "salt._access",
+        "salt._arguments",
+        "salt._machines",
+        "salt._settings",
+    },
 }
 
 

@@ -16,6 +16,7 @@ import libcloud_mcs.errors
 import libcloud_mcs.keys
 import libcloud_mcs.records
 from libcloud_mcs.emulator import Emulator
+from libcloud_mcs.salt._access import SETTINGS as LOGIN_SETTINGS
 from libcloud_mcs.salt._settings import Profile
 
 ROOT = Path(__file__).parent.parent
@@ -186,9 +187,9 @@ def test_the_page_for_salt_names_every_command_and_setting():
         # What Salt has options for.
         listed = {name for name in defined if name.startswith(("avail_", "list_nodes"))}
         assert named == defined - listed
-    table = text[text.index("Of a profile, besides") :]
-    for field in dataclasses.fields(Profile):
-        assert f"`{field.name}`" in table, field.name
+    table = text[text.index("Of a profile:") :]
+    for name in (*(field.name for field in dataclasses.fields(Profile)), *LOGIN_SETTINGS):
+        assert f"`{name}`" in table, name
 
 
 def test_every_promise_is_a_test():

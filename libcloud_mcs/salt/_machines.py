@@ -21,13 +21,17 @@ from libcloud_mcs.salt._settings import Profile
 
 __all__ = [
     "HalfMadeError",
+    "address",
     "by_name",
+    "destroy",
     "details",
     "expiring",
     "find",
+    "find_if_any",
     "half_made",
     "list_machines",
     "plain",
+    "sees",
     "summary",
     "wait",
 ]
@@ -57,17 +61,31 @@ def find(driver: MCSNodeDriver, name: str) -> Node:
     :param name: Its name or its ID; looked for in this order.
     :raises NotFoundError: No machine has it, or several have that name.
     """
+    if node := find_if_any(driver, name):
+        return node
+    message = f"no machine has the name or ID {name!r}"
+    raise NotFoundError(message, action="DescribeInstances", driver=driver)
+
+
+def find_if_any(driver: MCSNodeDriver, name: str) -> Node | None:
+    """
+    Find one machine on the server, or none.
+
+    :raises NotFoundError: Several have that name.
+    """
     found = _there(driver.list_nodes(ex_names=[name])) or _there(
         driver.list_nodes(ex_node_ids=[name])
     )
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(found) > 1:
         ids = ", ".join(str(node.id) for node in found)
         message = f"{len(found)} machines have the name {name!r}; name one by its ID: {ids}"
-    else:
-        message = f"no machine has the name or ID {name!r}"
-    raise NotFoundError(message, action="DescribeInstances", driver=driver)
+        raise NotFoundError(message, action="DescribeInstances", driver=driver)
+    return found[0] if found else None
+
+
+def sees(driver: MCSNodeDriver, node: Node) -> bool:
+    """Check whether an account has a machine that is not being destroyed."""
+    return bool(_there(driver.list_nodes(ex_node_ids=[node])))
 
 
 def by_name(things: Iterable[Thing]) -> dict[str, Thing]:
@@ -132,6 +150,19 @@ def wait(driver: MCSNodeDriver, node: Node, profile: Profile) -> tuple[Node, str
     return running, addresses[0]
 
 
+def address(node: Node, interface: str) -> str:
+    """
+    Return the first address of a machine that runs.
+
+    :param interface: ``public_ips`` or ``private_ips``.
+    :raises ValueError: If it has none there.
+    """
+    addresses: list[str] = getattr(node, interface)
+    if not addresses:
+        raise ValueError(f"salt_interface: the machine has no address in {interface!r}")
+    return addresses[0]
+
+
 @contextmanager
 def half_made(driver: MCSNodeDriver, node: Node, on_failure: str) -> Iterator[None]:
     """
@@ -163,6 +194,27 @@ def _give_up(driver: MCSNodeDriver, node: Node, on_failure: str) -> str:
         driver.stop_node(node, ex_force=True)
         return "and is stopped now, until its lease ends"
     return "and is kept as it is"
+
+
+# Destroying
+
+
+def destroy(driver: MCSNodeDriver, node: Node) -> None:
+    """
+    Destroy a machine. If somebody else has destroyed it meanwhile, that is no error.
+
+    :raises MCSError: If it could not be destroyed and is still there.
+    """
+    try:
+        driver.destroy_node(node)
+    except MCSError as error:
+        # With -P, Salt destroys a machine in one process for each provider that lists it.
+        try:
+            there = sees(driver, node)
+        except MCSError:
+            raise error from None
+        if there:
+            raise
 
 
 # Plain values

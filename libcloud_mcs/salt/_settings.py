@@ -1,18 +1,18 @@
-"""What stands in Salt's configuration, and what a command was given, checked for the driver."""
+"""What stands in Salt's configuration, checked for the driver."""
 
 from __future__ import annotations
 
-import copy
 import inspect
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, fields
-from datetime import timedelta
 from typing import Any
 
+from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.salt import _access as access
+from libcloud_mcs.salt._arguments import demand, text
 
-__all__ = ["REQUIRED", "Guarded", "Profile", "arguments", "driver_of", "span", "without_secrets"]
+__all__ = ["REQUIRED", "Profile", "driver_of", "one_for_each_account", "unused"]
 
 #: What a provider cannot do without, in the words of Salt's EC2 driver.
 REQUIRED = ("id", "key")
@@ -36,13 +36,37 @@ def driver_of(provider: Mapping[str, Any]) -> MCSNodeDriver:
     :raises ValueError: A setting is missing or makes no sense. The message names it.
     :raises TypeError: Likewise.
     """
-    _demand(provider, REQUIRED, "setting")
+    demand(provider, REQUIRED, "setting")
     for name in REQUIRED:
         if not isinstance(provider[name], str):
             # YAML takes digits for a number, and with it the zeros in front of them.
             raise ValueError(f"{name}: text was expected, not a number; put it in quotes")
     wanted = {name: provider[name] for name in _DRIVER_SETTINGS if name in provider}
     return MCSNodeDriver(**{_CREDENTIALS[name]: provider[name] for name in REQUIRED}, **wanted)
+
+
+def one_for_each_account(
+    providers: Mapping[str, Mapping[str, Any]], wanted: Container[str]
+) -> dict[str, Mapping[str, Any]]:
+    """
+    Keep one provider of each account.
+
+    :param providers: The settings of providers, by their names.
+    :param wanted: Names of providers that are preferred to others; else the first one is kept.
+    """
+    kept: dict[tuple[Any, ...], str] = {}
+    for alias in sorted(providers, key=lambda alias: alias not in wanted):
+        kept.setdefault(_account(providers[alias]), alias)
+    return {alias: provider for alias, provider in providers.items() if alias in kept.values()}
+
+
+def _account(provider: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the settings that decide which machines a provider lists."""
+    endpoint = Endpoint.choose(
+        *(provider.get(name) for name in ("url", "secure", "host", "port", "path"))
+    )
+    region = provider.get("region", inspect.signature(MCSNodeDriver).parameters["region"].default)
+    return (endpoint, region, *(provider[name] for name in REQUIRED))
 
 
 @dataclass(frozen=True)
@@ -56,10 +80,12 @@ class Profile:
     duration: str | None = None
     location: str | None = None
     ssh_interface: str = "public_ips"
+    #: The interface for the minions of a new master; ``ssh_interface`` when it is left out.
+    salt_interface: str | None = None
     #: Whether Salt is installed on it.
     deploy: bool = True
-    #: The path of the private key of ``keyname``.
-    private_key: str | None = None
+    #: Commands to run on it.
+    inline_script: list[str] | None = None
     #: What becomes of a machine that was made and then did not come up or could not be set up:
     #: ``keep``, ``destroy``, or ``expire``: it is stopped, and gone when its lease has ended.
     on_failure: str = "keep"
@@ -77,26 +103,38 @@ class Profile:
         :raises ValueError: A setting is missing or makes no sense. The message names it.
         """
         given = {field.name: setting(field.name) for field in fields(cls)}
-        _demand(given, ("image", "size"), "setting")
+        demand(given, ("image", "size"), "setting")
+        for field in fields(cls):
+            if given[field.name] is not None and field.type in ("str", "str | None"):
+                # YAML takes digits for a number.
+                given[field.name] = text(given[field.name], field.name)
         profile = cls(**{name: value for name, value in given.items() if value is not None})
-        _one_of("ssh_interface", profile.ssh_interface, ("public_ips", "private_ips"))
+        for name in ("ssh_interface", "salt_interface"):
+            _one_of(name, getattr(profile, name), ("public_ips", "private_ips", None))
         _one_of("on_failure", profile.on_failure, ("keep", "destroy", "expire"))
+        if not isinstance(profile.deploy, bool):
+            raise ValueError(f"deploy: expected true or false, got {profile.deploy!r}")
         for name in ("wait_for_ip_timeout", "wait_for_ip_interval"):
             value = getattr(profile, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: whole seconds above 0 were expected, not {value!r}")
-        if profile.private_key is not None:
-            # Both the driver and ssh shall find it.
-            path = os.path.expanduser(profile.private_key)
-            if not os.path.isfile(path):
-                raise ValueError(f"private_key: there is no file {path!r}")
-            object.__setattr__(profile, "private_key", path)
-        elif profile.deploy and profile.keyname is not None:
+        commands = profile.inline_script
+        if commands is not None and not (
+            isinstance(commands, (list, tuple)) and all(isinstance(each, str) for each in commands)
+        ):
+            # Salt would run each letter of a text.
+            raise ValueError("inline_script: expected a list of commands, each of them text")
+        if commands and setting("ssh_gateway") is not None:
             raise ValueError(
-                "private_key: the path of the private key of 'keyname' is needed, since Salt shall"
-                " be deployed to the machine"
+                "inline_script: Salt runs it without 'ssh_gateway'; put its commands into a"
+                " 'script'"
             )
         return profile
+
+    @property
+    def entered(self) -> bool:
+        """Whether Salt logs in to the machine."""
+        return self.deploy or bool(self.inline_script)
 
     def for_create_node(self, name: str) -> dict[str, Any]:
         """Give the arguments of :meth:`MCSNodeDriver.create_node`."""
@@ -110,77 +148,36 @@ class Profile:
         }
 
 
-def arguments(
-    kwargs: Mapping[str, Any] | None, required: Iterable[str] = (), optional: Iterable[str] = ()
-) -> dict[str, Any]:
+#: The settings of a machine that Salt itself reads or adds.
+_SALTS = """
+    append_domain deploy deploy_command display_ssh_output domain driver extends file_map
+    file_transport force_minion_config grains hard_timeout inline_script key_filename
+    keysize known_hosts_file level make_master make_minion master master_finger master_pem
+    master_pub master_sign_pub_file minion name os password preflight_cmds preseed_minion_keys
+    priv_key profile profiles provider pub_key requires salt_host salt_interface script
+    script_args script_env smb_port ssh_host ssh_interface ssh_keyfile ssh_port ssh_username
+    sudo sudo_password tmp_dir tty use_fqdn use_winrm wait_for_passwd_maxtries win_delay_start
+    win_install_dir win_installer win_password win_username winrm_port winrm_use_ssl
+    winrm_verify_ssl
+""".split()  # noqa: SIM905 - a list of these would be a page
+
+
+def unused(machine: Mapping[str, Any], everywhere: Container[str]) -> list[str]:
     """
-    Check the ``name=value`` arguments of a command.
+    List the settings of a machine that nobody reads: other drivers' own, and misspelt ones.
 
-    :return: The arguments, with ``None`` for the optional ones that were not given.
-    :raises ValueError: One is missing or unknown. The message names it.
+    :param everywhere: The names of Salt's settings for all clouds, which Salt merges into them.
     """
-    given = dict(kwargs or {})
-    _demand(given, required, "argument")
-    known = (*required, *optional)
-    if unknown := [name for name in given if name not in known]:
-        takes = ", ".join(known) or "none"
-        raise ValueError(f"unknown argument {', '.join(map(repr, unknown))}; known: {takes}")
-    return {name: given.get(name) for name in known}
+    read = {*REQUIRED, *_DRIVER_SETTINGS, *access.SETTINGS, *_SALTS}
+    read.update(field.name for field in fields(Profile))
+    return sorted(
+        str(name)
+        for name in machine
+        if name not in read and name not in everywhere and not str(name).startswith("__")
+    )
 
 
-def span(hours: object, days: object) -> timedelta:
-    """
-    Add numbers of hours and of days, either of which may be ``None``.
-
-    :raises ValueError: Both are ``None``, or one is no number above 0.
-    """
-    if hours is None and days is None:
-        raise ValueError("the argument 'hours' or 'days' is missing")
-    whole = timedelta()
-    for name, value in (("hours", hours), ("days", days)):
-        if value is not None:
-            try:
-                whole += timedelta(**{name: float(str(value))})
-                if whole <= timedelta():
-                    raise ValueError
-            except (ValueError, OverflowError):
-                raise ValueError(f"{name}: a number above 0 was expected, not {value!r}") from None
-    return whole
-
-
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings of a machine that anybody may see."""
-    return {name: value for name, value in settings.items() if not _is_secret(name)}
-
-
-class Guarded(dict[str, Any]):
-    """
-    The settings of a machine, of which a deep copy has no secrets.
-
-    Salt merges the provider's settings into those of each machine. Its ``cloud.bootstrap`` needs
-    secrets among them, and fires an event with a deep copy of all of them.
-    """
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        super().__init__(settings)
-        if isinstance(self.get("gateway"), Mapping):
-            self["gateway"] = Guarded(self["gateway"])
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return copy.deepcopy(without_secrets(self), memo)
-
-
-def _is_secret(name: str) -> bool:
-    return name in ("id", "key", "priv_key", "master_pem") or "password" in name
-
-
-def _demand(given: Mapping[str, Any], names: Iterable[str], what: str) -> None:
-    if missing := [name for name in names if given.get(name) in (None, "")]:
-        several = f"{what}s {', '.join(map(repr, missing))} are"
-        one = f"{what} {missing[0]!r} is"
-        raise ValueError(f"the {several if len(missing) > 1 else one} missing")
-
-
-def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+def _one_of(name: str, value: object, known: tuple[str | None, ...]) -> None:
     if value not in known:
-        raise ValueError(f"{name}: {', '.join(map(repr, known))} were expected, not {value!r}")
+        allowed = ", ".join(repr(each) for each in known if each)
+        raise ValueError(f"{name}: {allowed} were expected, not {value!r}")

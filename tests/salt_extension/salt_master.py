@@ -21,6 +21,9 @@ needs_salt = pytest.mark.skipif(
 
 BIN = Path(sys.executable).parent
 
+CIRROS = "cirros-0.3.0-x86_64.qcow2"
+TURNKEY = "turnkey-core-12.0-squeeze-x86.qcow2"
+
 #: Calls functions of the driver as salt.cloud does, and prints what came of each.
 CALLS = """
 import json, sys
@@ -115,6 +118,7 @@ class SaltMaster:
         self.said = []
         self.log = folder / "log"
         self.environment = dict(os.environ, HOME=str(folder))
+        self.write("minion", {"root_dir": str(folder), "id": "here", "file_client": "local"})
         # As a master has it. Several that make it at once, with "-P", are too much for Salt.
         (folder / "etc/salt/pki/master/minions").mkdir(parents=True)
         self.write("master", {"root_dir": str(folder), "sock_dir": str(folder)})
@@ -152,6 +156,11 @@ class SaltMaster:
         command = [BIN / "salt-cloud", "-c", self.folder, "--no-color", "-y", "--out", "json"]
         return self._run([*command, *words])
 
+    def salt_call(self, *words):
+        """Run salt-call, which carries a function of a minion out."""
+        command = [BIN / "salt-call", "--local", "-c", self.folder, "--no-color", "--out", "json"]
+        return self._run([*command, *words])
+
     def run_all(self, *commands):
         """Run salt-cloud several times, two at once: Salt takes long to begin."""
         with ThreadPoolExecutor(2) as pool:
@@ -163,8 +172,11 @@ class SaltMaster:
 
         :param calls: Of each its name, its arguments and its named arguments.
         """
-        command = [sys.executable, "-c", CALLS, self.folder / "cloud", json.dumps(calls)]
-        answer = self._run(command)
+        return self.python(CALLS, json.dumps(calls))
+
+    def python(self, program, *words):
+        """Run a program that prints JSON; its first argument is the path of the configuration."""
+        answer = self._run([sys.executable, "-c", program, self.folder / "cloud", *words])
         assert answer.status == 0, answer.stderr
         return answer.data
 
@@ -201,3 +213,43 @@ class Answer(NamedTuple):
             return json.loads(self.stdout)
         except ValueError:
             raise AssertionError(f"no JSON: {self}") from None
+
+
+def of(cloud, account=None, **settings):
+    """Give the settings of a provider for an account of a cloud, its first where none is named."""
+    account = account or cloud.account
+    return {
+        "driver": "mcs",
+        "id": account.access_key,
+        "key": account.secret,
+        "url": cloud.url,
+        "minion": {"master": "salt.example.com"},
+        "deploy": False,
+        **settings,
+    }
+
+
+def provider(master, cloud, **settings):
+    master.write("cloud.providers", {"emulated": of(cloud, **settings)})
+
+
+def profile(master, **settings):
+    settings = {"provider": "emulated", "image": CIRROS, "size": "small", **settings}
+    master.write("cloud.profiles", {"small": settings})
+
+
+def tags(master):
+    return [tag for tag, _ in master.events]
+
+
+def only(answer):
+    """What one provider's one driver answered."""
+    assert answer.status == 0, answer.stderr
+    return answer.data["emulated"]["mcs"]
+
+
+def private_key(folder, text):
+    path = folder / "id_rsa"
+    path.write_text(text)
+    path.chmod(0o600)
+    return str(path)

@@ -1,86 +1,17 @@
 """The Salt extension, through the real salt-cloud command."""
 
 import dataclasses
-import shutil
-import tempfile
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from conftest import AT_ONCE
-from salt_master import SaltMaster, in_a_hurry, needs_salt
+from salt_master import CIRROS, TURNKEY, needs_salt, only, private_key, profile, provider, tags
 
-from libcloud_mcs.emulator import Emulator, error
-from libcloud_mcs.emulator.cloud import Cloud
+from libcloud_mcs.emulator import error
 from libcloud_mcs.keys import generate_key_pair
 
 pytestmark = needs_salt
-
-CIRROS = "cirros-0.3.0-x86_64.qcow2"
-TURNKEY = "turnkey-core-12.0-squeeze-x86.qcow2"
-
-
-@pytest.fixture
-def folder():
-    # Shorter than pytest's own, since there is a socket in it.
-    with tempfile.TemporaryDirectory() as path:
-        yield Path(path)
-
-
-@pytest.fixture
-def passwords(monkeypatch):
-    """All passwords that clouds have made."""
-    made = []
-    new_password = Cloud._new_password
-
-    def remembered(cloud):
-        made.append(new_password(cloud))
-        return made[-1]
-
-    monkeypatch.setattr(Cloud, "_new_password", remembered)
-    return made
-
-
-@pytest.fixture
-def salt_master(folder, cloud, passwords):
-    """A Salt master whose provider is the emulated cloud; what it logs and fires has no secret."""
-    master = SaltMaster(folder)
-    provider(master, cloud)
-    profile(master)
-    yield master
-    told = master.told
-    master.close()
-    assert [secret for secret in (cloud.secret, *passwords) if secret in told] == []
-    assert "PRIVATE KEY" not in told
-
-
-def provider(master, cloud, **settings):
-    settings = {
-        "driver": "mcs",
-        "id": cloud.access_key,
-        "key": cloud.secret,
-        "url": cloud.url,
-        "minion": {"master": "salt.example.com"},
-        "deploy": False,
-        **settings,
-    }
-    master.write("cloud.providers", {"emulated": settings})
-
-
-def profile(master, **settings):
-    settings = {"provider": "emulated", "image": CIRROS, "size": "small", **settings}
-    master.write("cloud.profiles", {"small": settings})
-
-
-def tags(master):
-    return [tag for tag, _ in master.events]
-
-
-def only(answer):
-    """What one provider's one driver answered."""
-    assert answer.status == 0, answer.stderr
-    return answer.data["emulated"]["mcs"]
 
 
 # Lists
@@ -326,13 +257,6 @@ def test_the_password_of_a_machine_with_a_key_pair(salt_master, cloud, folder):
     assert salt_master.call(ask) == [shown]
 
 
-def private_key(folder, text):
-    path = folder / "id_rsa"
-    path.write_text(text)
-    path.chmod(0o600)
-    return str(path)
-
-
 def test_functions(salt_master, cloud, folder):
     driver = cloud.driver()
     nodes = {
@@ -376,82 +300,6 @@ def test_functions(salt_master, cloud, folder):
     assert set(listed) == {"mine", "older"}
 
 
-# Salt on machines
-
-
-class TestDeploy:
-    """Salt's ``deploy: True``, over SSH to the emulator's own nodes."""
-
-    @pytest.fixture
-    def cloud(self, node_network, port_22):
-        # Salt tries a password at port 22, whatever "ssh_port" says.
-        if not shutil.which("sftp"):
-            pytest.skip("Salt's deployment needs ssh and sftp: apt install openssh-client")
-        with Emulator(node_network=node_network, ssh=True, **AT_ONCE) as emulator:
-            yield emulator
-
-    @pytest.fixture
-    def deployed(self, salt_master, folder):
-        """Writes a profile with which what Salt has for a minion is put into ``installed``."""
-        salt_master.environment |= in_a_hurry(folder)
-        # Instead of Salt's own script, which gets Salt from the network.
-        salt_master.write("cloud.deploy.d/hello.sh", '#!/bin/sh\ncp "$(dirname "$0")"/* "$1"\n')
-        (folder / "installed").mkdir()
-
-        def write(**settings):
-            profile(
-                salt_master,
-                deploy=True,
-                script="hello",
-                script_args=str(folder / "installed"),
-                tmp_dir=str(folder / "deploy"),
-                display_ssh_output=False,
-                **settings,
-            )
-
-        return write
-
-    @pytest.fixture
-    def with_key_pair(self, cloud, folder):
-        """Settings of machines that are made with a key pair."""
-        path = private_key(folder, cloud.driver().create_key_pair("mine").private_key)
-        return {"keyname": "mine", "private_key": path}
-
-    def test_with_the_password(self, salt_master, cloud, folder, deployed):
-        deployed(image=TURNKEY)
-        answer = salt_master.run("-p", "small", "web")
-        assert answer.data["web"]["deployed"] is True, answer.stderr
-        import yaml  # comes with Salt
-
-        minion = yaml.safe_load((folder / "installed" / "minion").read_text())
-        assert (minion["id"], minion["master"]) == ("web", "salt.example.com")
-        accepted = next(folder.glob("**/pki/master/minions/web"))
-        installed = (folder / "installed" / "minion.pub").read_text()
-        assert accepted.read_text().strip() == installed.strip()
-        assert tags(salt_master)[-1] == "salt/cloud/web/created"
-        deploying = dict(salt_master.events)["salt/cloud/web/deploying"]["kwargs"]
-        (node,) = cloud.driver().list_nodes()
-        assert [deploying["host"]] == [deploying["vm_"]["ssh_host"]] == node.public_ips
-        assert not {"key", "password", "priv_key"} & set(deploying["vm_"])
-        salt_master.run("-d", "web")
-        assert not accepted.exists()
-
-    def test_with_a_private_key(self, salt_master, folder, deployed, with_key_pair):
-        # An account that is not root, and need not become root for this script.
-        deployed(image=CIRROS, sudo=False, **with_key_pair)
-        answer = salt_master.run("-p", "small", "web")
-        assert answer.data["web"]["deployed"] is True, answer.stderr
-        assert (folder / "installed" / "minion").exists()
-
-    def test_a_machine_that_does_not_let_in(self, salt_master, cloud, deployed, with_key_pair):
-        nobody = {"ssh_username": "nobody", "wait_for_passwd_maxtries": 1}
-        deployed(image=TURNKEY, on_failure="destroy", **nobody, **with_key_pair)
-        answer = salt_master.run("-p", "small", "web")
-        assert ") was made, and is destroyed now. What failed: " in answer.stderr
-        assert "Failed to start Salt on host web" in answer.stderr
-        assert (len(cloud.ledger), cloud.driver().list_nodes()) == (1, [])
-
-
 # What is wrong is said
 
 
@@ -480,8 +328,14 @@ def test_a_missing_package_is_named(salt_master, folder):
     assert "The mcs driver requires 'lxml' to be installed" in answer.stderr
     assert "could not be loaded" not in answer.stderr
     assert answer.status != 0
-    (failed,) = salt_master.call(("list_nodes", [], {}))
-    assert "'emulated:mcs' is not set up" in failed["SaltCloudSystemExit"]
+    answers = salt_master.call(
+        ("list_nodes", [], {}),
+        ("stop", ["web"], {"call": "action"}),
+        ("destroy", ["web"], {}),
+        ("create", [{"name": "web"}], {}),
+    )
+    for failed in answers:
+        assert "'emulated:mcs' is not set up" in failed["SaltCloudSystemExit"]
 
 
 def test_a_bad_profile_setting_is_named_and_nothing_is_made(salt_master, cloud, folder):
@@ -534,7 +388,7 @@ def test_what_is_called_wrongly_is_said(salt_master, cloud):
         ("get_balance", ["web", {"a": "b"}], action, "must be called with -f or --function"),
         ("start", [], function, "must be called with -a or --action"),
         ("destroy", [], function, "must be called with -d, --destroy"),
-        ("destroy", ["nothing"], {}, "no machine has the name or ID 'nothing'"),
+        ("destroy", [""], {}, "it must not be empty"),
         ("change_size", ["web"], action, "the argument 'size' is missing"),
         ("set_metadata", ["web"], action, "the entries to set are missing"),
         ("import_keypair", [], function, "the arguments 'keyname', 'file' are missing"),

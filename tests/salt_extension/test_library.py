@@ -1,9 +1,10 @@
 """What the Salt extension stands on beside the driver; none of it needs Salt."""
 
-import copy
+import dataclasses
 import json
 import logging
-from datetime import datetime, timedelta, timezone
+from collections import OrderedDict
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 from libcloud.compute.types import NodeState
 
-from libcloud_mcs.emulator import meanwhile
+from libcloud_mcs.emulator import error, html, meanwhile
 from libcloud_mcs.errors import MCSError, NotFoundError
 from libcloud_mcs.records import Balance
+from libcloud_mcs.salt import _arguments as arguments
 from libcloud_mcs.salt import _machines as machines
 from libcloud_mcs.salt import _settings as settings
 
@@ -79,33 +81,76 @@ def test_a_provider_setting_that_is_wrong_is_named(provider, message):
         settings.driver_of(provider)
 
 
-def test_a_profile_has_what_it_says_and_what_is_usual(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "key").touch()
-    said = {"image": "i", "size": "s", "keyname": "k", "private_key": "~/key", "duration": "1H"}
+def test_providers_of_one_account_are_one(cloud):
+    one = {"id": "a", "key": "b", "url": "http://example.com/mcs/v1"}
+    same = {**one, "url": "http://example.com:80/mcs/v1", "region": "Beijing", "timeout": 5}
+    providers = {
+        "first": one,
+        "same": same,
+        "elsewhere": {**one, "region": "Shanghai"},
+        "other key": {**one, "id": "c"},
+        "wrong secret": {**one, "key": "c"},
+        "public": {"id": "a", "key": "b"},
+    }
+    kept = settings.one_for_each_account(providers, ())
+    assert list(kept) == ["first", "elsewhere", "other key", "wrong secret", "public"]
+    assert kept["first"] is one
+    wanted = settings.one_for_each_account(providers, {"same"})
+    assert list(wanted) == ["same", *list(kept)[1:]]
+    assert settings.one_for_each_account({}, ()) == {}
+
+
+def test_a_profile_has_what_it_says_and_what_is_usual():
+    said = {"image": "i", "size": "s", "keyname": "k", "duration": "1H"}
     profile = settings.Profile.read(said.get)
     assert profile == settings.Profile(
         image="i",
         size="s",
         keyname="k",
-        private_key=str(tmp_path / "key"),
         duration="1H",
         ssh_interface="public_ips",
         deploy=True,
         on_failure="keep",
     )
-    # Without Salt on it nobody needs to come in.
-    assert not settings.Profile.read({**said, "private_key": None, "deploy": False}.get).deploy
+
+
+@pytest.mark.parametrize(
+    ("said", "entered"),
+    [
+        ({}, True),
+        ({"deploy": False}, False),
+        ({"deploy": False, "inline_script": []}, False),
+        ({"deploy": False, "inline_script": ["date"]}, True),
+    ],
+)
+def test_salt_gets_into_a_machine_only_when_there_is_something_to_do(said, entered):
+    assert settings.Profile.read({"image": "i", "size": "s", **said}.get).entered is entered
+
+
+def test_settings_that_yaml_reads_as_numbers_are_text():
+    said = {"image": 1, "size": 2, "keyname": 3, "duration": 72, "location": 4}
+    profile = settings.Profile.read(said.get)
+    assert {name: getattr(profile, name) for name in said} == {
+        name: str(value) for name, value in said.items()
+    }
 
 
 @pytest.mark.parametrize(
     ("said", "message"),
     [
         ({"image": None, "size": ""}, r"the settings 'image', 'size' are missing"),
+        ({"image": ["i"]}, r"image: expected text, got a list"),
+        ({"duration": {"hours": 2}}, r"duration: expected text, got a mapping"),
         ({"ssh_interface": "public"}, r"ssh_interface: 'public_ips', 'private_ips' were expected"),
+        ({"salt_interface": "x"}, r"salt_interface: 'public_ips', 'private_ips' were expected"),
         ({"on_failure": "retry"}, r"on_failure: 'keep', 'destroy', 'expire' were expected"),
-        ({"keyname": "k"}, r"private_key: the path of the private key of 'keyname' is needed"),
-        ({"private_key": "/nowhere"}, r"private_key: there is no file '/nowhere'"),
+        ({"deploy": "no"}, r"deploy: expected true or false, got 'no'"),
+        ({"inline_script": "date"}, r"inline_script: expected a list of commands"),
+        ({"inline_script": [["date"]]}, r"inline_script: expected a list of commands"),
+        (
+            {"inline_script": ["date"], "ssh_gateway": "bastion"},
+            r"inline_script: Salt runs it without 'ssh_gateway'",
+        ),
         ({"wait_for_ip_timeout": "10"}, r"wait_for_ip_timeout: whole seconds above 0"),
         ({"wait_for_ip_interval": 0}, r"wait_for_ip_interval: whole seconds above 0"),
     ],
@@ -115,54 +160,102 @@ def test_a_profile_setting_that_is_wrong_is_named(said, message):
         settings.Profile.read({"image": "i", "size": "s", **said}.get)
 
 
+def test_settings_that_nobody_reads_are_found():
+    machine = {
+        "name": "web",
+        "image": "i",
+        "duraton": "2H",
+        "securitygroup": "default",
+        "ssh_gateway": "bastion",
+        "concurrency": 2,
+        "minion": {},
+        "root_dir": "/",
+        "__pub_fun": "cloud.create",
+        7: "seven",
+    }
+    assert settings.unused(machine, {"root_dir"}) == ["7", "duraton", "securitygroup"]
+
+
+# Arguments of commands
+
+
 def test_arguments_of_a_command():
-    assert settings.arguments({"size": "small"}, ["size"], ["duration"]) == {
+    assert arguments.read({"size": "small"}, ["size"], ["duration"]) == {
         "size": "small",
         "duration": None,
     }
-    assert settings.arguments(None) == {}
+    assert arguments.read(None) == {}
     with pytest.raises(ValueError, match="the argument 'size' is missing"):
-        settings.arguments({}, ["size"])
+        arguments.read({}, ["size"])
     with pytest.raises(ValueError, match="unknown argument 'a', 'b'; known: size"):
-        settings.arguments({"size": "x", "a": "1", "b": "2"}, ["size"])
+        arguments.read({"size": "x", "a": "1", "b": "2"}, ["size"])
+    with pytest.raises(ValueError, match="unknown argument 'sise'; known: size"):
+        arguments.read({"sise": "x"}, ["size"])
+
+
+def test_what_salt_adds_to_arguments_is_left_out():
+    added = {"__pub_fun": "cloud.action", "__pub_arg": [{"__kwarg__": True}], "__kwarg__": True}
+    assert arguments.read({**added, "size": "small"}, ["size"]) == {"size": "small"}
+    assert arguments.entries({**added, "role": "db"}) == {"role": "db"}
+    with pytest.raises(ValueError, match="the entries to set are missing"):
+        arguments.entries(added)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("", ""),
+        ("a b", "a b"),
+        (3, "3"),
+        (-1, "-1"),
+        (1.5, "1.5"),
+        (True, "true"),
+        (False, "false"),
+        (date(2013, 1, 2), "2013-01-02"),
+        (datetime(2013, 1, 2, 3, 4), "2013-01-02 03:04:00"),
+    ],
+)
+def test_scalars_that_salt_reads_as_yaml_become_text(value, text):
+    assert arguments.text(value, "note") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (None, "null"),
+        ([1], "a list"),
+        ((1,), "a list"),
+        ({"a": 1}, "a mapping"),
+        (OrderedDict(a=1), "a mapping"),
+        (b"x", "bytes"),
+    ],
+)
+def test_what_has_no_text_is_refused_by_name(value, got):
+    with pytest.raises(ValueError, match=f"note: expected text, got {got}; "):
+        arguments.text(value, "note")
+
+
+def test_a_switch_is_read_as_yaml_does():
+    for value in ("true", "True", "YES", "on", "1"):
+        assert arguments.flag(value, "force") is True
+    for value in ("false", "No", "OFF", "0", None):
+        assert arguments.flag(value, "force") is False
+    for value in ("", "maybe", "2"):
+        with pytest.raises(ValueError, match=f"force: expected true or false, got '{value}'"):
+            arguments.flag(value, "force")
 
 
 def test_a_span_of_hours_and_days():
-    assert settings.span("1.5", None) == timedelta(hours=1.5)
-    assert settings.span(12, "2") == timedelta(days=2, hours=12)
+    assert arguments.span("1.5", None) == timedelta(hours=1.5)
+    assert arguments.span("12", "2") == timedelta(days=2, hours=12)
     with pytest.raises(ValueError, match="the argument 'hours' or 'days' is missing"):
-        settings.span(None, None)
-    for wrong in ("soon", "0", "-1", "nan", "1e99"):
+        arguments.span(None, None)
+    for wrong in ("soon", "0", "-1", "nan", "1e99", "true", ""):
         with pytest.raises(ValueError, match="hours: a number above 0 was expected"):
-            settings.span(wrong, None)
-    with pytest.raises(ValueError, match="days: a number above 0 was expected"):
-        settings.span("1", "-1")
-
-
-def test_a_copy_of_guarded_settings_has_no_secret():
-    machine = {
-        "name": "web",
-        "id": "access key",
-        "key": "secret",
-        "password": "secret",
-        "sudo_password": "secret",
-        "priv_key": "secret",
-        "master_pem": "secret",
-        "gateway": {"ssh_gateway": "bastion", "ssh_gateway_password": "secret"},
-        "minion": {"id": "web.example.com", "master": "salt"},
-    }
-    guarded = settings.Guarded(machine)
-    assert guarded == machine
-    assert guarded["gateway"]["ssh_gateway_password"] == "secret"
-    copied = copy.deepcopy({"vm_": guarded, "gateway": guarded["gateway"]})
-    assert copied == {
-        "vm_": {
-            "name": "web",
-            "gateway": {"ssh_gateway": "bastion"},
-            "minion": {"id": "web.example.com", "master": "salt"},
-        },
-        "gateway": {"ssh_gateway": "bastion"},
-    }
+            arguments.span(wrong, None)
+    for hours in ("1", "48"):
+        with pytest.raises(ValueError, match="days: a number above 0 was expected"):
+            arguments.span(hours, "-1")
 
 
 # Machines
@@ -187,6 +280,54 @@ def test_a_machine_is_found_by_its_name_or_its_id(namesakes):
     for gone in ("i-4", "nothing"):
         with pytest.raises(NotFoundError, match=f"no machine has the name or ID '{gone}'"):
             machines.find(namesakes, gone)
+
+
+def test_a_machine_that_is_looked_for_may_be_gone(cloud):
+    driver = cloud.driver()
+    node = driver.create_node("web", "small", TURNKEY)
+    assert machines.find_if_any(driver, "web").id == node.id
+    assert machines.sees(driver, node)
+    cloud.cloud.timing = dataclasses.replace(cloud.cloud.timing, terminate_seconds=600)
+    driver.destroy_node(node)
+    assert machines.find_if_any(driver, "web") is None
+    assert not machines.sees(driver, node)
+    assert machines.find_if_any(driver, "nothing") is None
+
+
+def test_a_machine_that_somebody_else_destroys_is_destroyed(cloud):
+    driver = cloud.driver()
+    node = driver.create_node("web", "small", TURNKEY)
+    driver.destroy_node(node)
+    machines.destroy(driver, node)
+
+
+def test_an_answer_that_is_lost_is_looked_for(cloud):
+    driver = cloud.driver()
+    node = driver.create_node("web", "small", TURNKEY)
+    cloud.inject(html(502, after=True), on="TerminateInstance")
+    machines.destroy(driver, node)
+    assert driver.list_nodes() == []
+
+
+def test_a_machine_that_is_still_there_is_not(cloud):
+    driver = cloud.driver()
+    node = driver.create_node("web", "small", TURNKEY)
+    cloud.inject(error(400, "No destroying"), on="TerminateInstance")
+    with pytest.raises(MCSError, match="No destroying"):
+        machines.destroy(driver, node)
+    cloud.inject(error(400, "No looking"), on="DescribeInstances")
+    with pytest.raises(MCSError, match="No destroying"):
+        machines.destroy(driver, node)
+
+
+def test_an_address_of_a_machine(cloud):
+    driver = cloud.driver()
+    node = driver.ex_get_node(driver.create_node("web", "small", TURNKEY).id)
+    for interface in ("public_ips", "private_ips"):
+        assert [machines.address(node, interface)] == getattr(node, interface)
+    node.private_ips = []
+    with pytest.raises(ValueError, match="salt_interface: the machine has no address in"):
+        machines.address(node, "private_ips")
 
 
 def test_the_leases_that_end_soon(cloud):

@@ -78,7 +78,6 @@ def shell(folder):
 
 
 def test_the_page_leads_to_a_working_result(folder, emulator, shell, node_network, port_22):
-    pytest.importorskip("asyncssh")
     # A network that nobody else uses, in place of the page's.
     network, page = node_network.removesuffix(".0/24"), PAGE.read_text()
     page = page.replace("127.77.0.0/16", node_network).replace("127.77.0.", f"{network}.")

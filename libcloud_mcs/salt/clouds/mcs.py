@@ -30,20 +30,23 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import salt.cloud
 import salt.config
 import salt.utils.cloud
-import salt.utils.data
-from salt.exceptions import SaltCloudSystemExit
+from salt.exceptions import SaltCloudPasswordError, SaltCloudSystemExit
 
 _MISSING = None
 try:
     import lxml.etree  # noqa: F401 - the driver imports it only when it reads an answer
 
     from libcloud_mcs.errors import MCSError
+    from libcloud_mcs.salt import _access as access
+    from libcloud_mcs.salt import _arguments as arguments
     from libcloud_mcs.salt import _machines as machines
     from libcloud_mcs.salt import _settings as settings
 except ImportError as _error:
@@ -53,7 +56,6 @@ if TYPE_CHECKING:
     from libcloud.compute.base import Node
 
     from libcloud_mcs.driver import MCSNodeDriver
-    from libcloud_mcs.records import PasswordData
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +66,13 @@ __virtualname__ = "mcs"
 
 __opts__: dict[str, Any]
 __utils__: dict[str, Callable[..., Any]]
+__context__: dict[str, Any]
 __active_provider_name__: str | None
 
+#: The options with which a command takes a map.
+_MAPS = ("map", "map_data", "map_pillar")
+#: The key in the loader's context of what a command has destroyed.
+_DESTROYED = "mcs.destroyed"
 #: What is told of a machine in the events around its making.
 _TOLD = ["name", "profile", "provider", "driver"]
 
@@ -78,6 +85,21 @@ def __virtual__() -> str:  # noqa: N807 - Salt's name
     return __virtualname__
 
 
+def _for_salt(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse ``-f`` and ``-a`` for a function that only Salt itself calls."""
+
+    @functools.wraps(function)
+    def wrapper(*given: Any, **named: Any) -> Any:
+        if named:
+            raise SaltCloudSystemExit(
+                f"'{function.__name__}' is for Salt itself: it cannot be called with -f or -a."
+            )
+        return function(*given)
+
+    return wrapper
+
+
+@_for_salt
 def get_configured_provider() -> Any:
     """Give the settings of the active provider; ``False``, after saying why, when it has none."""
     if _MISSING:
@@ -113,13 +135,15 @@ def _function(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make a function for ``-f`` and the options that list something: it is given the driver."""
 
     @functools.wraps(function)
-    def wrapper(_name: str = "", kwargs: _Kwargs = None, call: str | None = None) -> Any:
+    def wrapper(
+        name: str = "", kwargs: _Kwargs = None, call: str | None = None, **more: Any
+    ) -> Any:
         if call == "action":
             raise SaltCloudSystemExit(
                 f"The {function.__name__} function must be called with -f or --function."
             )
         with _clear_errors():
-            return function(_driver(), kwargs)
+            return function(_driver(), _given(kwargs, more))
 
     return wrapper
 
@@ -128,16 +152,30 @@ def _action(function: Callable[..., Any]) -> Callable[..., Any]:
     """Make an action for ``-a``: it is given the driver and the machine that the name means."""
 
     @functools.wraps(function)
-    def wrapper(name: str = "", kwargs: _Kwargs = None, call: str | None = None) -> Any:
-        if call != "action":
+    def wrapper(
+        name: str = "", kwargs: _Kwargs = None, call: str | None = None, **more: Any
+    ) -> Any:
+        if call != "action" and more.get("action") != function.__name__:
             raise SaltCloudSystemExit(
                 f"The {function.__name__} action must be called with -a or --action."
             )
         with _clear_errors():
             driver = _driver()
-            return function(driver, machines.find(driver, name), kwargs)
+            node = machines.find(driver, arguments.text(name, "name"))
+            return function(driver, node, _given(kwargs, more))
 
     return wrapper
+
+
+def _given(kwargs: _Kwargs, more: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the user's arguments.
+
+    :param more: The named arguments of ``CloudClient.extra_action``: the user's, and three of its
+        own.
+    """
+    own = ("action", "profile", "provider")
+    return {**(kwargs or {}), **{name: more[name] for name in more if name not in own}}
 
 
 def _provider() -> Mapping[str, Any]:
@@ -188,6 +226,71 @@ def _events(node: Node, doing: str, done: str) -> Iterator[None]:
     _fire(node.name, done, f"{done} instance", **told)
 
 
+# Several providers
+
+
+@_for_salt
+def optimize_providers(providers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Leave out of Salt's lists the providers whose account another provider has as well."""
+    wanted = {_alias_of(str(__opts__.get("profile")))}
+    if __opts__.get("hard"):
+        wanted |= {alias for alias, _ in _map()}
+    return settings.one_for_each_account(providers, wanted)
+
+
+def _is_meant(node: Node) -> bool:
+    """
+    Check whether a command means the machine that Salt destroys for it.
+
+    A profile or a map names machines of one provider. Salt destroys every machine of such a name,
+    of every provider.
+
+    :return: Whether it does. If not, the log says why.
+    """
+    why, profile, is_map = None, __opts__.get("profile"), any(map(__opts__.get, _MAPS))
+    destroys = __opts__.get("destroy")
+    if destroys and is_map:
+        why = None if _is_named(node) else "the map does not name it"
+    elif destroys and profile:
+        why = None if _is_of(_alias_of(profile), node) else f"'{profile}' is for another account"
+    elif is_map and __opts__.get("hard"):
+        why = "the map names it" if _is_named(node) else None
+    if why:
+        alias = str(__active_provider_name__)
+        log.warning("The machine '%s' (ID %s) of '%s' is kept: %s", node.name, node.id, alias, why)
+    return why is None
+
+
+def _is_named(node: Node) -> bool:
+    return any(name == node.name and _is_of(alias, node) for alias, name in _map())
+
+
+def _map() -> set[tuple[str, str]]:
+    """Return the machines in the command's map: each one's provider and name."""
+    # Its constructor loads this module once more, which resets the active provider's name.
+    mapper = object.__new__(salt.cloud.Map)
+    mapper.opts, profiles = __opts__, __opts__["profiles"]
+    rendered = mapper.read()
+    if hasattr(mapper, "minion"):
+        mapper.minion.destroy()
+    return {
+        (str(machine.get("provider") or profiles[profile]["provider"]).split(":")[0], name)
+        for profile, named in rendered.items()
+        if profile in profiles
+        for name, machine in named.items()
+    }
+
+
+def _alias_of(profile: str) -> str:
+    return str(__opts__["profiles"].get(profile, {}).get("provider", "")).split(":")[0]
+
+
+def _is_of(alias: str, node: Node) -> bool:
+    """Check whether a provider lists a machine; those of other clouds never do."""
+    provider = __opts__["providers"].get(alias, {}).get(__virtualname__)
+    return provider is not None and machines.sees(settings.driver_of(provider), node)
+
+
 # Lists
 
 
@@ -202,7 +305,7 @@ def avail_locations(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud --list-locations my-mcs-config
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     return _shown(driver.list_locations())
 
 
@@ -217,7 +320,7 @@ def avail_images(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud --list-images my-mcs-config
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     return _shown(driver.list_images())
 
 
@@ -232,7 +335,7 @@ def avail_sizes(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud --list-sizes my-mcs-config
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     return _shown(driver.list_sizes())
 
 
@@ -254,7 +357,7 @@ def list_nodes(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud -Q
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     return {name: machines.summary(node) for name, node in _list_machines(driver).items()}
 
 
@@ -269,7 +372,7 @@ def list_nodes_full(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud -F
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     found = {name: machines.details(node) for name, node in _list_machines(driver).items()}
     __utils__["cloud.cache_node_list"](found, _alias(), __opts__)
     return found
@@ -299,9 +402,10 @@ def list_nodes_select(_driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]
 # Making and destroying
 
 
+@_for_salt
 def create(vm_: dict[str, Any]) -> dict[str, Any]:
     """
-    Make a machine, wait until it runs, and install Salt on it where ``deploy`` says so.
+    Make a machine, wait until it runs, and let Salt do what ``deploy`` and ``inline_script`` say.
 
     CLI Example:
 
@@ -312,12 +416,11 @@ def create(vm_: dict[str, Any]) -> dict[str, Any]:
     name = vm_["name"]
     with _clear_errors():
         driver = _driver()
-        profile = settings.Profile.read(
-            lambda setting: salt.config.get_cloud_config_value(setting, vm_, __opts__)
-        )
-        if profile.deploy:
-            _check_private_key(profile.private_key)
-        told = settings.without_secrets(vm_)
+        setting = functools.partial(_setting, vm_)
+        profile = settings.Profile.read(setting)
+        way = access.Access.read(setting, _has_agent()) if profile.entered else None
+        _warn_of_unused(vm_)
+        told = access.without_secrets(vm_)
         creating = __utils__["cloud.filter_event"]("creating", told, _TOLD)
         _fire(name, "creating", "starting create", **creating)
         wanted = profile.for_create_node(name)
@@ -329,38 +432,91 @@ def create(vm_: dict[str, Any]) -> dict[str, Any]:
             _fire(name, "querying", "waiting for instance", id=node.id)
             node, address = machines.wait(driver, node, profile)
             made = machines.details(node)
-            if profile.deploy:
-                login = driver.ex_get_password_data(node, profile.private_key)
-                made.update(_bootstrap(vm_, address, login, profile.private_key))
+            if way:
+                at = {
+                    "ssh_host": setting("ssh_host") or address,
+                    "salt_host": setting("salt_host")
+                    or machines.address(node, profile.salt_interface or profile.ssh_interface),
+                }
+                made.update(_bootstrap(vm_, at, way.completed(driver, node)))
             created = __utils__["cloud.filter_event"]("created", told, _TOLD)
             _fire(name, "created", "created instance", **created, id=node.id)
         return made
 
 
-def _check_private_key(path: str | None) -> None:
-    if path and not salt.utils.cloud.check_key_path_and_mode(_alias(), path):
-        raise ValueError(f"private_key: ssh will not take {path!r}: it must have mode 0400 or 0600")
+def _setting(vm_: dict[str, Any], name: str) -> Any:
+    return salt.config.get_cloud_config_value(
+        name, vm_, __opts__, search_global=name not in access.OWN
+    )
 
 
-def _bootstrap(
-    vm_: dict[str, Any], address: str, login: PasswordData, private_key: str | None
-) -> dict[str, Any]:
-    """Let Salt install itself on a machine, with the account that the machine came with."""
-    found = {"ssh_host": address, "ssh_username": login.account}
-    if login.encrypted:
-        found["key_filename"] = str(private_key)
-    else:
-        found["password"] = login.password
-    # What the profile says of them goes before what was found.
-    answer = __utils__["cloud.bootstrap"](settings.Guarded({**found, **vm_}), __opts__)
+def _has_agent() -> bool:
+    return bool(__opts__.get("ssh_agent") and os.environ.get("SSH_AUTH_SOCK"))
+
+
+def _warn_of_unused(vm_: dict[str, Any]) -> None:
+    if unused := settings.unused(vm_, __opts__):
+        log.warning(
+            "The machine '%s' has settings that neither Salt nor the mcs driver reads: %s",
+            vm_["name"],
+            ", ".join(unused),
+        )
+
+
+def _bootstrap(vm_: dict[str, Any], at: dict[str, Any], way: access.Access) -> dict[str, Any]:
+    """Run Salt's own bootstrap on a machine."""
+    setting = functools.partial(_setting, vm_)
+    if not way.windows:
+        way = _logged_in(setting, at["ssh_host"], way)
+    opts = {**__opts__, "ssh_agent": way.agent, "hard_timeout": setting("hard_timeout")}
+    answer = __utils__["cloud.bootstrap"](
+        access.Guarded({**vm_, **at, **way.for_bootstrap()}), opts
+    )
     if "Error" in answer:
         raise SaltCloudSystemExit(", ".join(map(str, answer["Error"].values())))
     return dict(answer)
 
 
-def destroy(name: str = "", call: str | None = None) -> bool:
+def _logged_in(setting: Callable[[str], Any], host: str, way: access.Access) -> access.Access:
+    """
+    Wait for ssh, and find the account that can log in.
+
+    Salt's own bootstrap reports no error if it cannot log in to run an ``inline_script``.
+    """
+    port, timeout = setting("ssh_port") or 22, setting("ssh_connect_timeout") or 900
+    if not salt.utils.cloud.wait_for_port(host, port, timeout, way.gateway):
+        raise SaltCloudSystemExit(
+            f"{host} does not answer at port {port}; Salt waited {timeout} seconds"
+            " (ssh_connect_timeout)"
+        )
+    shown = setting("display_ssh_output")
+    for username in way.usernames:
+        try:
+            if salt.utils.cloud.wait_for_passwd(
+                host,
+                port,
+                username=username,
+                password=way.password,
+                key_filename=way.key_filename,
+                gateway=way.gateway,
+                ssh_timeout=setting("wait_for_passwd_timeout") or 15,
+                maxtries=setting("wait_for_passwd_maxtries") or 15,
+                display_ssh_output=True if shown is None else shown,
+                known_hosts_file=setting("known_hosts_file") or "/dev/null",
+                hard_timeout=setting("hard_timeout"),
+            ):
+                return way.only(username)
+        except SaltCloudPasswordError:
+            log.info("The password was refused for the account '%s' at %s", username, host)
+    tried = ", ".join(map(repr, way.usernames))
+    raise SaltCloudSystemExit(f"ssh cannot log in to {host} as {tried}")
+
+
+def destroy(name: str = "", kwargs: _Kwargs = None, call: str | None = None, **more: Any) -> bool:
     """
     Destroy a machine and its disks.
+
+    A machine that is gone already, or on its way out, is destroyed too.
 
     CLI Example:
 
@@ -374,15 +530,36 @@ def destroy(name: str = "", call: str | None = None) -> bool:
         )
     with _clear_errors():
         driver = _driver()
-        node = machines.find(driver, name)
-        with _events(node, "destroying", "destroyed"):
-            driver.destroy_node(node)
-    if __opts__.get("delete_sshkeys", False) is True:
+        name = arguments.text(name, "name")
+        arguments.read(_given(kwargs, more))
+        with _report_of_destroyed():
+            node = machines.find_if_any(driver, name)
+            if node and not _is_meant(node):
+                return False
+            if node:
+                with _events(node, "destroying", "destroyed"):
+                    machines.destroy(driver, node)
+                __context__.setdefault(_DESTROYED, []).append(name)
+            else:
+                alias = str(__active_provider_name__)
+                log.warning("The machine '%s' of '%s' is gone already", name, alias)
+    if node and __opts__.get("delete_sshkeys", False) is True:
         for address in (*node.public_ips, *node.private_ips):
             salt.utils.cloud.remove_sshkey(address)
     if __opts__.get("update_cachedir", False) is True:
-        __utils__["cloud.delete_minion_cachedir"](node.name, _alias(), __opts__)
+        __utils__["cloud.delete_minion_cachedir"](node.name if node else name, _alias(), __opts__)
     return True
+
+
+@contextmanager
+def _report_of_destroyed() -> Iterator[None]:
+    """Add to an error which machines were destroyed before it; Salt shows the error alone."""
+    try:
+        yield
+    except MCSError as error:
+        if destroyed := __context__.get(_DESTROYED):
+            error.message += f" (destroyed before it: {', '.join(map(repr, destroyed))})"
+        raise
 
 
 # Actions
@@ -399,7 +576,7 @@ def start(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
 
         salt-cloud -a start web
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     with _events(node, "starting", "started"):
         return driver.start_node(node)
 
@@ -415,9 +592,10 @@ def stop(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
 
         salt-cloud -a stop web
     """
-    given = settings.arguments(kwargs, optional=["force"])
+    given = arguments.read(kwargs, optional=["force"])
+    force = arguments.flag(given["force"], "force")
     with _events(node, "stopping", "stopped"):
-        return driver.stop_node(node, ex_force=salt.utils.data.is_true(given["force"]))
+        return driver.stop_node(node, ex_force=force)
 
 
 @_action
@@ -431,7 +609,7 @@ def reboot(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
 
         salt-cloud -a reboot web
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     with _events(node, "rebooting", "rebooted"):
         return driver.reboot_node(node)
 
@@ -447,7 +625,7 @@ def show_instance(_driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> dict[s
 
         salt-cloud -a show_instance web
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     shown = machines.details(node)
     __utils__["cloud.cache_node"](shown, __active_provider_name__, __opts__)
     return shown
@@ -466,7 +644,7 @@ def renew(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
 
         salt-cloud -a renew web duration=72H
     """
-    given = settings.arguments(kwargs, optional=["duration"])
+    given = arguments.read(kwargs, optional=["duration"])
     with _events(node, "renewing", "renewed"):
         return driver.ex_renew_node(node, given["duration"])
 
@@ -484,7 +662,7 @@ def rebuild(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
 
         salt-cloud -a rebuild web image=Debian-7.0-x86_64.qcow2
     """
-    given = settings.arguments(kwargs, optional=["image"])
+    given = arguments.read(kwargs, optional=["image"])
     with _events(node, "rebuilding", "rebuilt"):
         return driver.ex_rebuild_node(node, given["image"])
 
@@ -503,7 +681,7 @@ def change_size(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
 
         salt-cloud -a change_size web size=medium duration=72H
     """
-    given = settings.arguments(kwargs, ["size"], ["duration"])
+    given = arguments.read(kwargs, ["size"], ["duration"])
     with _events(node, "resizing", "resized"):
         return driver.ex_change_node_size(node, given["size"], given["duration"])
 
@@ -519,7 +697,7 @@ def get_contract(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> dict[str
 
         salt-cloud -a get_contract web
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     return dict(machines.plain(driver.ex_get_contract(node)))
 
 
@@ -534,7 +712,7 @@ def get_metadata(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> dict[str
 
         salt-cloud -a get_metadata web
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     return dict(driver.ex_get_metadata(node))
 
 
@@ -549,9 +727,7 @@ def set_metadata(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> bool:
 
         salt-cloud -a set_metadata web role=db tier=gold
     """
-    if not kwargs:
-        raise ValueError("the entries to set are missing: name=value, one or more")
-    return driver.ex_set_metadata(node, kwargs)
+    return driver.ex_set_metadata(node, arguments.entries(kwargs))
 
 
 @_action
@@ -568,8 +744,10 @@ def get_password(driver: MCSNodeDriver, node: Node, kwargs: _Kwargs) -> dict[str
 
         salt-cloud -a get_password web
     """
-    given = settings.arguments(kwargs, optional=["private_key"])
-    private_key = given["private_key"] or _provider().get("private_key")
+    given = arguments.read(kwargs, optional=["private_key"])
+    private_key = given["private_key"]
+    if private_key is None:
+        private_key = _provider().get("private_key")
     login = driver.ex_get_password_data(node, private_key)
     return {"account": login.account, "password": login.password}
 
@@ -588,7 +766,7 @@ def get_balance(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud -f get_balance my-mcs-config
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     return dict(machines.plain(driver.ex_get_balance()))
 
 
@@ -603,7 +781,7 @@ def list_keypairs(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud -f list_keypairs my-mcs-config
     """
-    settings.arguments(kwargs)
+    arguments.read(kwargs)
     return {pair.name: machines.plain(pair) for pair in driver.list_key_pairs()}
 
 
@@ -621,7 +799,7 @@ def import_keypair(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud -f import_keypair my-mcs-config keyname=mykey file=/path/to/id_rsa.pub
     """
-    given = settings.arguments(kwargs, ["keyname", "file"])
+    given = arguments.read(kwargs, ["keyname", "file"])
     pair = driver.import_key_pair_from_file(given["keyname"], given["file"])
     return dict(machines.plain(pair))
 
@@ -639,7 +817,7 @@ def delete_keypair(driver: MCSNodeDriver, kwargs: _Kwargs) -> bool:
 
         salt-cloud -f delete_keypair my-mcs-config keyname=mykey
     """
-    given = settings.arguments(kwargs, ["keyname"])
+    given = arguments.read(kwargs, ["keyname"])
     return driver.delete_key_pair(given["keyname"])
 
 
@@ -656,6 +834,6 @@ def list_expiring(driver: MCSNodeDriver, kwargs: _Kwargs) -> dict[str, Any]:
 
         salt-cloud -f list_expiring my-mcs-config days=3
     """
-    given = settings.arguments(kwargs, optional=["hours", "days"])
-    within = settings.span(given["hours"], given["days"])
+    given = arguments.read(kwargs, optional=["hours", "days"])
+    within = arguments.span(given["hours"], given["days"])
     return machines.expiring(driver, within)

@@ -1,0 +1,322 @@
+"""Several providers: two names for one account, and accounts whose machines have the same names."""
+
+import dataclasses
+
+import pytest
+from salt_master import CIRROS, needs_salt, of, tags
+
+from libcloud_mcs.emulator import error, meanwhile
+
+pytestmark = needs_salt
+
+
+@pytest.fixture
+def providers(salt_master):
+    """Writes providers, and a profile of the same name for each."""
+
+    def write(**settings):
+        salt_master.write("cloud.providers", settings)
+        made_of = {"image": CIRROS, "size": "small", "duration": "2H"}
+        salt_master.write(
+            "cloud.profiles", {name: {"provider": name, **made_of} for name in settings}
+        )
+
+    return write
+
+
+@pytest.fixture
+def twice(providers, cloud):
+    """Two names for one account."""
+    providers(first=of(cloud), second=of(cloud, timeout=50))
+
+
+@pytest.fixture
+def unlike(providers, cloud):
+    """Two names for one account, which do not look like that."""
+    providers(first=of(cloud), second=of(cloud, region="Shanghai"))
+
+
+@pytest.fixture
+def other(providers, cloud):
+    """A second account, which has a machine "web" too; gives a driver of it."""
+    account = cloud.add_account()
+    providers(first=of(cloud), second=of(cloud, account))
+    driver = cloud.driver(account)
+    driver.create_node("web", "small", CIRROS)
+    return driver
+
+
+def names(driver):
+    return sorted(node.name for node in driver.list_nodes())
+
+
+def make(cloud, *wanted):
+    driver = cloud.driver()
+    return [driver.create_node(name, "small", CIRROS) for name in wanted]
+
+
+def count(cloud, action):
+    return [record.action for record in cloud.records].count(action)
+
+
+def accepted_key(salt_master, name):
+    """Put the key of a minion where Salt would, once it has installed one."""
+    path = salt_master.folder / "etc/salt/pki/master/minions" / name
+    path.write_text("key")
+    return path
+
+
+# One account
+
+
+@pytest.mark.usefixtures("twice")
+def test_an_account_is_listed_once(salt_master, cloud):
+    make(cloud, "web")
+    before = count(cloud, "DescribeInstances")
+    some, everything = salt_master.run_all(["-Q"], ["-F"])
+    assert {alias: list(found["mcs"]) for alias, found in some.data.items()} == {"first": ["web"]}
+    assert list(everything.data) == ["first"]
+    assert count(cloud, "DescribeInstances") == before + 2
+
+
+@pytest.mark.parametrize("options", [[], ["-P"]])
+@pytest.mark.usefixtures("twice")
+def test_a_machine_is_destroyed_once_and_reported_so(salt_master, cloud, options):
+    make(cloud, "web", "db")
+    key = accepted_key(salt_master, "web")
+    answer = salt_master.run("-d", "web", *options)
+    assert (answer.status, answer.data) == (0, {"first": {"mcs": {"web": True}}})
+    assert count(cloud, "TerminateInstance") == 1
+    assert tags(salt_master) == ["salt/cloud/web/destroying", "salt/cloud/web/destroyed"]
+    assert not key.exists()
+    assert names(cloud.driver()) == ["db"]
+
+
+@pytest.mark.usefixtures("unlike")
+def test_a_machine_of_two_providers_is_destroyed_once_and_for_the_second_it_is_gone(
+    salt_master, cloud
+):
+    make(cloud, "web", "db")
+    key = accepted_key(salt_master, "web")
+    answer = salt_master.run("-d", "web")
+    assert answer.data == {alias: {"mcs": {"web": True}} for alias in ("first", "second")}
+    assert answer.status == 0
+    assert ":mcs' is gone already" in answer.stderr
+    assert "Error" not in answer.stderr
+    assert count(cloud, "TerminateInstance") == 1
+    assert not key.exists()
+    assert names(cloud.driver()) == ["db"]
+
+
+@pytest.mark.usefixtures("unlike")
+def test_a_machine_of_two_providers_is_destroyed_by_both_at_once(salt_master, cloud):
+    make(cloud, "web", "db")
+    answer = salt_master.run("-d", "web", "-P")
+    assert answer.data == {alias: {"mcs": {"web": True}} for alias in ("first", "second")}
+    assert answer.status == 0
+    assert names(cloud.driver()) == ["db"]
+
+
+@pytest.mark.parametrize(("action", "fixture"), [("stop", "twice"), ("reboot", "unlike")])
+def test_an_action_is_done_once(salt_master, cloud, request, action, fixture):
+    request.getfixturevalue(fixture)
+    make(cloud, "web")
+    answer = salt_master.run("-a", action, "web", "nothing")
+    assert answer.data.pop("first") == {"mcs": {"web": True}}
+    assert answer.data["Not Found"] == ["nothing"]
+    assert answer.status == 0
+    assert count(cloud, f"{action.title()}Instance") == 1
+
+
+@pytest.mark.usefixtures("twice")
+def test_what_a_profile_of_the_second_provider_names_is_found(salt_master, cloud):
+    made = salt_master.run("-p", "second", "web")
+    assert made.data["web"]["state"] == "running"
+    again = salt_master.run("-p", "first", "web")
+    assert again.data["web"]["Error"] == "web already exists under first:mcs"
+    answer = salt_master.run("-p", "second", "-d", "web")
+    assert (answer.status, answer.data) == (0, {"second": {"mcs": {"web": True}}})
+    assert len(cloud.ledger) == 1
+
+
+def test_names_that_nobody_has(salt_master, cloud, twice):
+    make(cloud, "web")
+    answer = salt_master.run("-d", "web", "nothing")
+    assert (answer.status, answer.data) == (0, {"first": {"mcs": {"web": True}}})
+    answer = salt_master.run("-d", "nothing")
+    assert (answer.status, answer.stdout) == (0, "No machines were found to be destroyed\n")
+    answer = salt_master.salt_call("cloud.destroy", "nothing")
+    assert "were not found: nothing" in answer.stderr
+    assert answer.status != 0
+
+
+@pytest.mark.usefixtures("twice")
+def test_a_map_is_made_listed_and_destroyed(salt_master, cloud):
+    make(cloud, "db")
+    salt_master.write("web.map", {"second": ["web1", "web2"]})
+    path = str(salt_master.folder / "web.map")
+    assert set(salt_master.run("-m", path, "-P").data) == {"web1", "web2"}
+    listed = salt_master.run("-m", path, "-Q").data["first"]["mcs"]
+    assert set(listed) == {"web1", "web2"}
+    answer = salt_master.run("-m", path, "-d", "-P")
+    assert answer.data == {"first": {"mcs": {"web1": True, "web2": True}}}
+    assert names(cloud.driver()) == ["db"]
+
+
+# Hard maps
+
+
+@pytest.fixture
+def hard(salt_master):
+    """Runs a map with ``-H``: what it does not name is destroyed."""
+    salt_master.write("cloud.conf.d/hard.conf", {"enable_hard_maps": True})
+
+    def run(**named):
+        salt_master.write("web.map", named)
+        # Salt's answer has keys that are no text, which JSON cannot have.
+        path = str(salt_master.folder / "web.map")
+        return salt_master.run("-m", path, "-H", "--out", "pprint")
+
+    return run
+
+
+@pytest.mark.parametrize("alias", ["first", "second"])
+@pytest.mark.usefixtures("twice")
+def test_a_hard_map_destroys_what_it_does_not_name(hard, cloud, alias):
+    make(cloud, "web", "old")
+    answer = hard(**{alias: ["web", "new"]})
+    assert answer.status == 0, answer.stderr
+    assert names(cloud.driver()) == ["new", "web"]
+    assert "('old'," not in answer.stderr
+    assert count(cloud, "TerminateInstance") == 1
+
+
+@pytest.mark.usefixtures("twice")
+def test_a_hard_map_of_both_providers(hard, cloud):
+    make(cloud, "web", "db", "old")
+    answer = hard(first=["web"], second=["db"])
+    assert answer.status == 0, answer.stderr
+    assert "The machine 'db' (ID " in answer.stderr
+    assert "of 'first:mcs' is kept: the map names it" in answer.stderr
+    assert names(cloud.driver()) == ["db", "web"]
+
+
+def test_a_hard_map_and_a_machine_of_that_name_in_another_account(hard, cloud, other):
+    make(cloud, "web")
+    answer = hard(first=["web"])
+    assert answer.status == 0, answer.stderr
+    assert names(cloud.driver()) == ["web"]
+    assert names(other) == []
+
+
+@pytest.mark.usefixtures("twice")
+def test_a_hard_map_and_a_machine_that_is_named_like_a_provider(hard, cloud):
+    # Salt also destroys what is named like the provider or the driver of what it destroys.
+    make(cloud, "first", "mcs", "old")
+    answer = hard(first=["first", "mcs"])
+    assert answer.status == 0, answer.stderr
+    assert names(cloud.driver()) == ["first", "mcs"]
+
+
+# Other accounts
+
+
+def test_a_name_that_two_accounts_have(salt_master, cloud, other):
+    make(cloud, "web")
+    # Salt shows both, asks, and destroys both.
+    answer = salt_master.run("-d", "web")
+    assert answer.data == {alias: {"mcs": {"web": True}} for alias in ("first", "second")}
+    assert names(cloud.driver()) == names(other) == []
+
+
+def test_an_id_names_one_machine(salt_master, cloud, other):
+    make(cloud, "web")
+    (node,) = other.list_nodes()
+    answer = salt_master.run("-a", "destroy", node.id)
+    assert (answer.status, answer.data) == (0, {"second": {"mcs": {node.id: True}}})
+    assert (names(cloud.driver()), names(other)) == (["web"], [])
+
+
+@pytest.mark.parametrize("options", [[], ["-P"]])
+def test_a_profile_names_one_machine(salt_master, cloud, other, options):
+    make(cloud, "web")
+    answer = salt_master.run("-p", "second", "-d", "web", *options)
+    assert answer.status == 0
+    assert "of 'first:mcs' is kept: 'second' is for another account" in answer.stderr
+    if not options:
+        # With -P, Salt has one answer for all machines of a name.
+        assert answer.data == {"first": {"mcs": {"web": False}}, "second": {"mcs": {"web": True}}}
+    assert (names(cloud.driver()), names(other)) == (["web"], [])
+
+
+def test_a_map_names_one_machine(salt_master, cloud, other):
+    make(cloud, "web")
+    salt_master.write("web.map", {"first": ["web"], "unknown": ["web"]})
+    answer = salt_master.run("-m", str(salt_master.folder / "web.map"), "-d")
+    assert answer.status == 0
+    assert "of 'second:mcs' is kept: the map does not name it" in answer.stderr
+    assert (names(cloud.driver()), names(other)) == ([], ["web"])
+
+
+def test_a_map_may_name_another_provider_than_the_profile_has(salt_master, cloud, other):
+    make(cloud, "web")
+    salt_master.write("web.map", {"first": [{"web": {"provider": "second:mcs"}}]})
+    answer = salt_master.run("-m", str(salt_master.folder / "web.map"), "-d")
+    assert answer.status == 0
+    assert (names(cloud.driver()), names(other)) == (["web"], [])
+
+
+def test_a_map_from_a_program(salt_master, cloud, other):
+    salt_master.write("cloud.conf.d/hard.conf", {"enable_hard_maps": True})
+    make(cloud, "web", "old")
+    answer = salt_master.salt_call("cloud.map_run", "hard=True", "map_data={first: [web]}")
+    assert answer.status == 0, answer.stderr
+    assert (names(cloud.driver()), names(other)) == (["web"], [])
+
+
+# What goes wrong, and what others do
+
+
+def test_a_machine_that_is_on_its_way_out_is_destroyed(salt_master, cloud):
+    make(cloud, "web")
+    cloud.cloud.timing = dataclasses.replace(cloud.cloud.timing, terminate_seconds=600)
+    # Salt has seen it, and by now somebody destroys it.
+    go = meanwhile(lambda: cloud.cloud.terminate("web"))
+    cloud.inject(go, on="DescribeInstances", nth=2, times=1)
+    answer = salt_master.run("-d", "web")
+    assert (answer.status, answer.data) == (0, {"emulated": {"mcs": {"web": True}}})
+    assert "The machine 'web' of 'emulated:mcs' is gone already" in answer.stderr
+    assert count(cloud, "TerminateInstance") == 0
+    answer = salt_master.run("-d", "web")
+    assert (answer.status, answer.stdout) == (0, "No machines were found to be destroyed\n")
+
+
+#: Destroys machines as two commands of one minion do, and prints what came of each.
+TWO_COMMANDS = """
+import json, sys
+import salt.cloud
+answers = []
+for name in ("one", "two"):
+    try:
+        answers.append(salt.cloud.CloudClient(sys.argv[1]).destroy(name))
+    except Exception as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+def test_a_machine_that_cannot_be_destroyed_is_an_error_that_says_what_was(salt_master, cloud):
+    make(cloud, "web", "db", "one", "two")
+    cloud.inject(error(400), on="TerminateInstance", nth=2, times=1)
+    # Another command is none of this one's business.
+    destroyed, failed = salt_master.python(TWO_COMMANDS)
+    assert destroyed == {"emulated": {"mcs": {"one": True}}}
+    assert failed == "TerminateInstance: Injected fault (HTTP 400)"
+    cloud.cloud.terminate("two")
+    cloud.inject(error(400), on="TerminateInstance", nth=2, times=1)
+    answer = salt_master.run("-d", "web", "db")
+    (left,) = names(cloud.driver())
+    (gone,) = {"web", "db"} - {left}
+    assert "TerminateInstance: Injected fault" in answer.stderr
+    assert f"(destroyed before it: '{gone}')" in answer.stderr
+    assert answer.status == 1
