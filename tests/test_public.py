@@ -36,7 +36,9 @@ SURFACE = {
         "Addresses Changes Charge Cloud Instance KeyPair Lease Place Timing Volume"
     ),
     "libcloud_mcs.emulator.pytest_plugin": "mcs_driver mcs_emulator",
-    "libcloud_mcs.emulator.wire": ("Answer Part Request read_form render render_refusal verify"),
+    "libcloud_mcs.emulator.wire": (
+        "Answer Part Request read_form render render_options render_refusal verify"
+    ),
     "libcloud_mcs.errors": (
         "InsufficientBalanceError InvalidCredentialsError KeyPairNotFoundError MCSError"
         " MalformedAnswerError NotFoundError OutcomeUnknownError PasswordNotReadyError"

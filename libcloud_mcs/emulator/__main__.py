@@ -32,9 +32,11 @@ def main(argv: list[str] | None = None) -> int:
         for fault in wanted:
             emulator.inject(**fault)
         if not emulator.loopback:
+            is_secure = settings["tls"] or settings["tls_cert"]
             print(
-                f"warning: listening on {settings['host']}: others can reach this endpoint, what is"
-                " sent to it is not encrypted, and its page and /_emulator/ want no signature",
+                f"warning: listening on {settings['host']}: others can reach this endpoint,"
+                f"{'' if is_secure else ' what is sent to it is not encrypted,'}"
+                " and its page and /_emulator/ want no signature",
                 file=sys.stderr,
             )
         emulator.run(lambda: _introduce(emulator, show_secret=show_secret))
@@ -50,6 +52,8 @@ def _introduce(emulator: Emulator, *, show_secret: bool) -> None:
     print(f"export MOS_ACCESS={emulator.access_key}")
     if show_secret:
         print(f"export MOS_SECRET={emulator.secret}")
+    if emulator.ca_cert:
+        print(f"CA certificate: {emulator.ca_cert}")
     sys.stdout.flush()
 
 
@@ -127,6 +131,17 @@ def _parser() -> argparse.ArgumentParser:
         help="answer a wrong signature with the string that should be signed",
     )
     add("--state", metavar="FILE", help="keep everything in this SQLite file")
+    add(
+        "--tls",
+        action="store_true",
+        help="speak HTTPS, with a throw-away certificate whose CA file is printed",
+    )
+    add("--tls-cert", metavar="FILE", help="speak HTTPS with this certificate (PEM)")
+    add(
+        "--tls-key",
+        metavar="FILE",
+        help="the certificate's private key (PEM, no passphrase); left out: in --tls-cert too",
+    )
     add(
         "--fault",
         action="append",

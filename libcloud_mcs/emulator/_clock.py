@@ -69,6 +69,10 @@ class Clock:
             self._offset, self._frozen = timedelta(), None
         self.on_change()
 
+    def in_child(self) -> None:
+        """Forget who holds the lock, in a process that was just forked."""
+        self._lock = threading.Lock()
+
     def state(self) -> dict[str, Any]:
         """Tell how the clock stands, in a form that :meth:`restore` takes."""
         with self._lock:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -41,7 +41,7 @@ def is_for_people(request: Request) -> bool:
     """Tell whether a request is none of the API's: for the page, or for ``/_emulator/``."""
     if request.path.startswith(_PREFIX):
         return True
-    return request.method == "GET" and request.target in ("/", "/?")
+    return request.method in ("GET", "HEAD") and request.path == "/" and not request.query
 
 
 def is_loopback(host: str) -> bool:
@@ -54,13 +54,16 @@ def is_loopback(host: str) -> bool:
 
 def _for_this_machine(request: Request) -> bool:
     try:
-        return is_loopback(urlsplit(f"//{request.host}").hostname or "")
+        # No browser leaves it out, but simple health checks do.
+        return not request.host or is_loopback(urlsplit(f"//{request.host}").hostname or "")
     except ValueError:
         return False
 
 
 def handle(emulator: Emulator, request: Request) -> Answer:
     """Answer such a request."""
+    if request.flaw:
+        return _json({"error": request.flaw.message}, request.flaw.refusal.status)
     if emulator.loopback and not _for_this_machine(request):
         # A page of another site may have given its own name this machine's address.
         return _json({"error": f"Host: {request.host!r} is not this machine"}, 403)
@@ -68,17 +71,26 @@ def handle(emulator: Emulator, request: Request) -> Answer:
         page = render_page(emulator.snapshot())
         return Answer(200, "text/html; charset=utf-8", page, {"Cache-Control": "no-store"})
     name = request.path[len(_PREFIX) :]
-    if (request.method, name) not in _ROUTES:
+    methods = [method for method, each in _ROUTES if each == name]
+    if not methods:
         known = ", ".join(f"{method} {_PREFIX}{each}" for method, each in _ROUTES)
         return _json({"error": f"there is no such thing; there are: {known}"}, 404)
+    methods += ["HEAD", "OPTIONS"] if "GET" in methods else ["OPTIONS"]
+    allow = {"Allow": ", ".join(methods)}
+    if request.method == "OPTIONS":
+        return Answer(204, "", b"", allow)
+    if request.method not in methods:
+        message = f"the method {request.method!r} is none of {allow['Allow']}"
+        return replace(_json({"error": message}, 405), headers=allow)
+    method = "GET" if request.method == "HEAD" else request.method
     try:
-        return _json(_ROUTES[request.method, name](emulator, _body(request)))
-    except (ValueError, TypeError, OverflowError) as error:
+        return _json(_ROUTES[method, name](emulator, _body(request)))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         return _json({"error": str(error)}, 400)
 
 
 def _body(request: Request) -> dict[str, Any]:
-    if request.method == "GET" or not request.body:
+    if request.method in ("GET", "HEAD") or not request.body:
         if request.method == "POST" and "json" not in request.content_type:
             raise ValueError("Content-Type: application/json was expected")
         return {}
@@ -91,7 +103,8 @@ def _body(request: Request) -> dict[str, Any]:
 
 
 def _json(data: Any, status: int = 200) -> Answer:
-    body = json.dumps(data, ensure_ascii=False, indent=1).encode()
+    # Half a character (a surrogate) becomes an escape of JSON.
+    body = json.dumps(data, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
     return Answer(status, "application/json", body)
 
 

@@ -6,12 +6,13 @@ import random
 import secrets
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from ipaddress import IPv4Network
 from os import PathLike
+from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,22 +20,35 @@ from libcloud_mcs.emulator import _control as control
 from libcloud_mcs.emulator._clock import Clock
 from libcloud_mcs.emulator._errors import RefusedError
 from libcloud_mcs.emulator._faults import Effect, Fault, Faults
+from libcloud_mcs.emulator._lifetime import watch
 from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._server import Server
+from libcloud_mcs.emulator._signals import EndSignals
 from libcloud_mcs.emulator._store import Store
 from libcloud_mcs.emulator.actions import HANDLERS, Paging
 from libcloud_mcs.emulator.cloud import Addresses, Charge, Cloud, Timing
-from libcloud_mcs.emulator.wire import Answer, Request, read_form, render, render_refusal, verify
+from libcloud_mcs.emulator.wire import (
+    Answer,
+    Request,
+    read_form,
+    render,
+    render_options,
+    render_refusal,
+    verify,
+)
 
 if TYPE_CHECKING:
     from libcloud_mcs.driver import MCSNodeDriver
     from libcloud_mcs.emulator._ssh import SSHServers
+    from libcloud_mcs.emulator._tls import ThrowAway
 
 __all__ = ["Account", "Emulator", "Exchange", "Record"]
 
 _PATH = "/mcs/v1"
 #: Not kept with a request's record: what is long, or could be of use to somebody else.
 _NOT_RECORDED = ("Signature", "PublicKeyMaterial")
+#: How long the end of a process waits for an emulator that nobody has stopped.
+_LAST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -74,12 +88,13 @@ class Exchange:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.params: dict[str, str] = {}
-        self.refused: RefusedError | None = None
+        self.refused: RefusedError | None = request.flaw
         self.effect: Effect | None = None
-        try:
-            self.params = read_form(request)
-        except RefusedError as error:
-            self.refused = error
+        if self.refused is None:
+            try:
+                self.params = read_form(request)
+            except RefusedError as error:
+                self.refused = error
 
     @property
     def action(self) -> str:
@@ -132,8 +147,14 @@ class Emulator:
     :param state: A file in which everything is kept; what it holds goes before ``balance`` and
         ``instances``.
     :param max_records: How many requests are remembered.
+    :param tls: Whether to speak HTTPS, with a throw-away certificate unless ``tls_cert`` is there.
+    :param tls_cert: The path of a PEM file to speak HTTPS with: the certificate, then those that it
+        was signed with.
+    :param tls_key: The path of a PEM file with the certificate's private key, without a passphrase;
+        ``None``: it is in ``tls_cert`` too.
     :raises ValueError: An argument makes no sense, or ``state`` cannot be used.
-    :raises ImportError: ``ssh`` is wanted, and the package ``asyncssh`` is missing.
+    :raises ImportError: ``ssh`` is wanted, and the package ``asyncssh`` is missing or the system is
+        not a POSIX system.
     """
 
     def __init__(
@@ -164,6 +185,9 @@ class Emulator:
         debug: bool = False,
         state: str | PathLike[str] | None = None,
         max_records: int = 1000,
+        tls: bool = False,
+        tls_cert: str | PathLike[str] | None = None,
+        tls_key: str | PathLike[str] | None = None,
     ) -> None:
         if signature_clock not in ("real", "emulated"):
             raise ValueError(
@@ -196,34 +220,46 @@ class Emulator:
         self._addresses = self._new_addresses()
         #: The instances' SSH servers, where there are any.
         self.ssh = self._ssh_servers(ssh_port) if ssh else None
+        self._throw_away: ThrowAway | None = None
+        context = self._tls_context(host, tls, tls_cert, tls_key)
+        self._forked = False
         self._accounts: dict[str, Account] = {}
         self._kept = state is not None
         self._store = None if state is None else Store(state)
+        #: Whether only this machine can reach it.
+        self.loopback = control.is_loopback(host)
+        self._server = Server(self, host, port, context)
         try:
             self._begin(access_key, secret)
         except BaseException:
             self.close()
             raise
         self.clock.on_change = self._save_clock
-        #: Whether only this machine can reach it.
-        self.loopback = control.is_loopback(host)
-        self._server = Server(self, host, port)
+        watch(self, Emulator._in_child, Emulator._at_exit)
 
     def __repr__(self) -> str:
-        where = self.url if self._server.bound else "not started"
+        where = self.url if self._server.is_serving else "not started"
         return f"<Emulator {where} access_key={self.access_key!r}>"
 
     # Where it is, and who may use it
 
     @property
     def url(self) -> str:
-        """The endpoint's URL, once it is bound to its port."""
-        return f"http://{self._server.netloc}{_PATH}"
+        """The endpoint's URL. It is known from the first start on, and stays what it is."""
+        return f"{self._server.url}{_PATH}"
 
     @property
     def port(self) -> int:
-        """The port that the endpoint is bound to."""
+        """The endpoint's port. It is known from the first start on, and stays what it is."""
         return self._server.port
+
+    @property
+    def ca_cert(self) -> str | None:
+        """
+        The path of a PEM file with the certificate of the CA that has signed the endpoint's own,
+        where that is a throw-away one. The file is removed by :meth:`close`.
+        """
+        return self._throw_away.ca_cert if self._throw_away else None
 
     @property
     def account(self) -> Account:
@@ -248,16 +284,19 @@ class Emulator:
     @property
     def cloud(self) -> Cloud:
         """What the first account has: its instances, key pairs and money."""
+        self._check_process()
         return self.account.cloud
 
     @property
     def ledger(self) -> list[Charge]:
         """Every charge of the first account, oldest first."""
+        self._check_process()
         return self.account.ledger
 
     @property
     def records(self) -> list[Record]:
         """The last requests that were made, oldest first."""
+        self._check_process()
         with self._lock:
             return list(self._records)
 
@@ -277,6 +316,7 @@ class Emulator:
         :param instances: How many instances run at the start.
         :raises ValueError: The access key is taken.
         """
+        self._check_process()
         with self._lock:
             if access_key in self._accounts:
                 raise ValueError(f"access_key: there is an account {access_key!r} already")
@@ -289,7 +329,7 @@ class Emulator:
 
     def driver(self, account: Account | None = None, **kwargs: Any) -> MCSNodeDriver:
         """
-        Make a driver that is connected to this endpoint.
+        Make a driver that is connected to this endpoint. It trusts a throw-away certificate.
 
         :param account: The account to use; ``None``: the first.
         :param kwargs: Further arguments of the driver.
@@ -297,6 +337,7 @@ class Emulator:
         from libcloud_mcs.driver import MCSNodeDriver
 
         account = account or self.account
+        kwargs.setdefault("ca_cert", self.ca_cert)
         return MCSNodeDriver(account.access_key, account.secret, url=self.url, **kwargs)
 
     def inject(
@@ -321,6 +362,7 @@ class Emulator:
         :return: The fault, which can be taken away again.
         :raises ValueError: One of them makes no sense.
         """
+        self._check_process()
         dice = random.Random(seed)
         fault = Fault(effect, on, nth, times, probability, dice, self.faults)
         self.faults.add(fault)
@@ -331,6 +373,7 @@ class Emulator:
         Begin anew: the accounts are as they were when the emulator was made (others are gone), the
         clock runs with real time, no fault is left, no request is remembered.
         """
+        self._check_process()
         with self._lock:
             first = self.account
             self.faults.clear()
@@ -346,39 +389,56 @@ class Emulator:
 
     def start(self) -> None:
         """
-        Serve from a thread, from now on until :meth:`stop`.
+        Serve from a thread, from now on until :meth:`stop`. A port that was free is kept: started
+        again, the emulator has the same URL.
 
         :raises OSError: The port is taken, or the address is not of this machine.
-        :raises RuntimeError: It is started already, or its state was closed.
+        :raises RuntimeError: It is started already, its state was closed, or this process was
+            forked from the one that the emulator belongs to.
         """
-        if self._kept and self._store is None:
-            raise RuntimeError("the emulator's state was closed: make a new emulator of it")
-        self._server.start()
+        self._start()
 
     def stop(self) -> None:
-        """Stop serving; all connections are closed. The state stays, and can be served again."""
+        """
+        Stop serving; all connections are closed. The state stays, and can be served again.
+
+        Any thread may call it at any time, and so may a signal handler or a function of
+        :func:`meanwhile`: what calls it from within a request does not wait, and the request is not
+        carried out.
+        """
         self._server.stop()
 
-    def run(self, ready: Any = lambda: None) -> None:
+    def run(self, ready: Callable[[], object] = lambda: None) -> None:
         """
-        Serve from this thread until SIGINT or SIGTERM comes, then close the state.
+        Serve until SIGINT or SIGTERM comes (on Windows, Ctrl-C or Ctrl-Break) or somebody calls
+        :meth:`stop`, then close the state.
 
         :param ready: Called when requests are served.
         :raises OSError: The port is taken, or the address is not of this machine.
+        :raises RuntimeError: This is not the main thread, or as for :meth:`start`.
         """
-        try:
-            self._server.run(ready)
-        finally:
-            self.close()
+        with EndSignals() as signals:
+            try:
+                self._start(signals.wake)
+                ready()
+                signals.wait()
+            finally:
+                self.close()
 
     def close(self) -> None:
-        """Close the file of the state, where there is one."""
-        if self._store:
-            self._store.close()
-            self._store = None
+        """Stop serving, and close and remove the emulator's files, but for that of the state."""
+        try:
+            self._server.stop()
+        finally:
+            self._close_files()
 
     def __enter__(self) -> Emulator:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            if not self._server.is_serving:  # otherwise it is in use, around this block
+                self.close()
+            raise
         return self
 
     def __exit__(
@@ -387,8 +447,46 @@ class Emulator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
         self.close()
+
+    def _at_exit(self) -> None:
+        """Close it at the end of the process, which waits for nothing that may never end."""
+        self._server.stop(_LAST_SECONDS)
+        self._close_files()
+
+    def _in_child(self) -> None:
+        """Let go of sockets and files in a process that was just forked: they are its parent's."""
+        self._forked = True
+        self._server.in_child()
+        if self._store:
+            self._store.abandon()
+            self._store = None
+        # Threads that are not here may have held their locks.
+        self.faults.in_child()
+        self.clock.in_child()
+        self.clock.on_change = self._check_process
+
+    def _start(self, on_end: Callable[[], object] = lambda: None) -> None:
+        self._check_process()
+        if self._kept and self._store is None:
+            raise RuntimeError("the emulator's state was closed: make a new emulator of it")
+        self._server.start(on_end)
+
+    def _close_files(self) -> None:
+        if self._forked:
+            return
+        if self._store:
+            self._store.close()
+            self._store = None
+        if self._throw_away:
+            self._throw_away.remove()
+
+    def _check_process(self) -> None:
+        if self._forked:
+            raise RuntimeError(
+                "this process was forked from the one that the emulator belongs to: it can use the"
+                " endpoint (url, driver(), /_emulator/), and nothing else of the emulator"
+            )
 
     # One request
 
@@ -406,6 +504,8 @@ class Emulator:
         try:
             if exchange.refused:
                 raise exchange.refused
+            if exchange.request.method == "OPTIONS":
+                return render_options()
             account = self._verified(exchange)
             with self._lock:
                 self._come_and_go(account, exchange.params)
@@ -503,6 +603,24 @@ class Emulator:
         from libcloud_mcs.emulator._ssh import SSHServers
 
         return SSHServers(self._network, _port(port, "ssh_port"))
+
+    def _tls_context(
+        self,
+        host: str,
+        tls: bool,
+        certificate: str | PathLike[str] | None,
+        key: str | PathLike[str] | None,
+    ) -> SSLContext | None:
+        if certificate is None and key is not None:
+            raise ValueError("tls_key: it needs tls_cert, the file with its certificate")
+        if certificate is None and not tls:
+            return None
+        from libcloud_mcs.emulator._tls import ThrowAway, load
+
+        if certificate is not None:
+            return load(certificate, certificate if key is None else key)
+        self._throw_away = ThrowAway(host)
+        return self._throw_away.context
 
     def _new_account(self, access_key: str | None, secret: str | None, balance: Decimal) -> Account:
         number = len(self._accounts)

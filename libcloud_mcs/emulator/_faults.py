@@ -221,6 +221,10 @@ class Faults:
         with self._lock:
             self._faults = []
 
+    def in_child(self) -> None:
+        """Forget who holds the lock, in a process that was just forked."""
+        self._lock = threading.Lock()
+
     def __iter__(self) -> Any:
         with self._lock:
             return iter(list(self._faults))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import hmac
 import ipaddress
 import logging
@@ -19,14 +18,22 @@ import os
 import signal
 import socket
 import struct
-import tempfile
-import termios
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import cast
 
+from libcloud_mcs.emulator._lifetime import Folder, watch_socket
 from libcloud_mcs.emulator.cloud import Instance
+
+try:
+    import fcntl
+    import termios
+except ImportError:
+    raise ImportError(
+        f"ssh: the nodes' SSH servers need a POSIX system such as Linux; this one is {sys.platform}"
+    ) from None
 
 try:
     import asyncssh
@@ -55,13 +62,12 @@ class _Disk:
         #: The node's password. A disk that is written anew has another one.
         self.password = password
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
-        # What a command has left running may write there even when it is removed.
-        self._folder = tempfile.TemporaryDirectory(prefix="mcs-node-", ignore_cleanup_errors=True)
-        self.home = Path(self._folder.name)
+        self._folder = Folder("mcs-node-")
+        self.home = self._folder.path
 
     def remove(self) -> None:
         """Remove what is on it."""
-        self._folder.cleanup()
+        self._folder.remove()
 
 
 class SSHServers:
@@ -75,7 +81,7 @@ class SSHServers:
     def __init__(self, network: ipaddress.IPv4Network, port: int) -> None:
         self._network = network
         self._port = port
-        self._claim = contextlib.ExitStack()
+        self._claim: socket.socket | None = None
         self._disks: dict[str, _Disk] = {}
         self._up: dict[str, _NodeServer | None] = {}
         #: What goes on, connections and commands, of nodes that are up and that were.
@@ -88,7 +94,7 @@ class SSHServers:
         :raises OSError: They will not. The message says what can be done about it.
         """
         # No node has the first address of the network: who has it, has the network.
-        self._claim.enter_context(self._bind(str(self._network.network_address)))
+        self._claim = self._bind(str(self._network.network_address))
 
     def match(self, instances: Mapping[str, tuple[Instance, str]]) -> None:
         """
@@ -115,7 +121,13 @@ class SSHServers:
             await asyncio.wait(self._going_on)
         while self._disks:
             self._disks.popitem()[1].remove()
-        self._claim.close()
+        self.unclaim()
+
+    def unclaim(self) -> None:
+        """Let other emulators have the network."""
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
 
     @staticmethod
     def _is_on(disk: _Disk | None, instance: Instance | None) -> bool:
@@ -154,11 +166,12 @@ class SSHServers:
             bound = socket.create_server((address, self._port), backlog=128)
         except OSError as error:
             reason = str(error.strerror).partition(" (")[0]  # the address is named already
+            advice = _ADVICE.get(error.errno or 0, "").format(address=address)
             raise OSError(
                 error.errno,
-                f"no SSH server can listen on {address} port {self._port}: {reason}"
-                f"{_ADVICE.get(error.errno or 0, '')}",
+                f"no SSH server can listen on {address} port {self._port}: {reason}{advice}",
             ) from None
+        watch_socket(bound)
         bound.setblocking(False)
         return bound
 
@@ -169,7 +182,8 @@ _ADVICE = {
     " (--ssh-port 2222), and tell deploy_node(ssh_port=2222)",
     errno.EADDRINUSE: "; an SSH server of this machine or another emulator has it: take another"
     " port (--ssh-port) or another network (--node-network)",
-    errno.EADDRNOTAVAIL: "; only Linux has all of 127.0.0.0/8 by itself",
+    errno.EADDRNOTAVAIL: "; only Linux has all of 127.0.0.0/8 by itself: elsewhere add each address"
+    " that is used, as 'sudo ifconfig lo0 alias {address} up' does on macOS",
 }
 
 
@@ -195,6 +209,7 @@ class _NodeServer:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it has gone again
             client, _ = self._socket.accept()
+            watch_socket(client)
             client.setblocking(False)
             self._follow(self._serve(client))
 

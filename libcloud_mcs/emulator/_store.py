@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
+from libcloud_mcs.emulator._lifetime import keep_forever
 from libcloud_mcs.emulator.cloud import Changes, Charge, Cloud, Instance, KeyPair
 
 __all__ = ["Kept", "StateError", "Store"]
@@ -100,6 +101,13 @@ class Store:
     def close(self) -> None:
         """Close the file; everything is in this one file then."""
         self._database.close()
+
+    def abandon(self) -> None:
+        """
+        Never touch the file again, in a process that was just forked: closing the parent's database
+        there, if only at the end, would remove what the parent is still writing to.
+        """
+        keep_forever(self._database)
 
     def clock(self) -> dict[str, Any] | None:
         """Give how the clock stood."""

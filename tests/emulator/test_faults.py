@@ -166,10 +166,18 @@ def test_what_others_do_between_two_pages(cloud, ask):
     assert list(pages()) == [["a", "b"], ["d"]]
 
 
-def test_what_fails_meanwhile_is_logged_and_drops_the_connection(cloud, ask, caplog):
-    cloud.inject(meanwhile(lambda: 1 / 0), times=1)
-    assert pattern(ask, 2) == ["dropped", 200]
+@pytest.mark.parametrize(
+    "effect", [meanwhile(lambda: 1 / 0), Effect("broken", answer=lambda _: 1 / 0)]
+)
+def test_a_function_that_fails_is_logged_and_answered_with_500(cloud, ask, caplog, effect):
+    cloud.inject(effect, times=1)
+    code, message = ask.refused("CreateInstance", **CREATE)
+    assert (code, "ZeroDivisionError: division by zero" in message) == (500, True)
+    (record,) = cloud.records
+    assert (record.status, record.message, record.fault) == (500, message, effect.name)
+    assert cloud.ledger == []
     assert "ZeroDivisionError" in caplog.text
+    assert pattern(ask, 1) == [200]
 
 
 @pytest.mark.parametrize(
