@@ -8,7 +8,6 @@ send to it.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 from libcloud_mcs.emulator._faults import EFFECTS, Fault
 from libcloud_mcs.emulator._page import render_page
+from libcloud_mcs.emulator._sockets import is_loopback
 from libcloud_mcs.emulator.cloud import Charge
 from libcloud_mcs.emulator.wire import Answer, Request
 
@@ -42,14 +42,6 @@ def is_for_people(request: Request) -> bool:
     if request.path.startswith(_PREFIX):
         return True
     return request.method in ("GET", "HEAD") and request.path == "/" and not request.query
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own, which no other can reach."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _for_this_machine(request: Request) -> bool:

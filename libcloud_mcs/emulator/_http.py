@@ -85,6 +85,7 @@ class HTTPServer:
         #: Whether a function of the user's is running, which may wait for anything.
         self.is_calling = False
         self._bound = bound
+        self._reopening: asyncio.TimerHandle | None = None
         self._tls = tls
         # The loop itself keeps no strong reference to what it runs.
         self._connections: dict[asyncio.Task[None], IOStream] = {}
@@ -104,6 +105,8 @@ class HTTPServer:
     async def close(self) -> None:
         """Stop listening, and close all connections."""
         asyncio.get_running_loop().remove_reader(self._bound)
+        if self._reopening:
+            self._reopening.cancel()
         self._bound.close()
         for task, stream in self._connections.items():
             task.cancel()
@@ -121,10 +124,11 @@ class HTTPServer:
             _log.error("no connection can be accepted for a second: %s", error)
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._bound)
-            loop.call_later(1, self._accept_again)
+            self._reopening = loop.call_later(1, self.open)
             return
         client.setblocking(False)
         try:
+            client.getpeername()  # where wrap_socket() fails at this, it leaves the socket open
             stream = self._stream(client)
         except OSError:  # it has gone again, before a handshake could begin
             client.close()
@@ -133,10 +137,6 @@ class HTTPServer:
         task = asyncio.get_running_loop().create_task(_Connection(self, stream).serve())
         self._connections[task] = stream
         task.add_done_callback(self._connections.pop)
-
-    def _accept_again(self) -> None:
-        if self._bound.fileno() != -1:  # it was not closed meanwhile
-            self.open()
 
     def _stream(self, client: socket.socket) -> IOStream:
         if self._tls is None:
@@ -314,6 +314,8 @@ class _Connection:
         while True:
             # Some clients send an empty line between two requests.
             del self._buffer[: len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))]
+            if self._buffer[:1] == b"\x16":  # waiting for more would make both wait forever
+                raise _unreadable("this is a handshake of TLS, and the endpoint speaks HTTP")
             end = _END_OF_HEAD.search(self._buffer)
             if (end.start() if end else len(self._buffer)) > _MAX_HEAD:
                 raise RefusedError(

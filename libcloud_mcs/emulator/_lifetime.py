@@ -83,21 +83,26 @@ class Folder:
 
     def __init__(self, prefix: str) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=prefix))
-        self._remove = weakref.finalize(self, _remove_folder, self.path, os.getpid())
+        # What a command has left running may write there even while it is removed.
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        _folders.add(self)
 
     def remove(self) -> None:
         """Remove it, with all that is in it."""
-        self._remove()
+        self._finalizer()
+
+    def in_child(self) -> None:
+        """Never remove it, in a process that was just forked."""
+        self._finalizer.detach()
 
 
-def _remove_folder(path: Path, maker: int) -> None:
-    if os.getpid() == maker:
-        # What a command has left running may write there even now.
-        shutil.rmtree(path, ignore_errors=True)
+_folders: weakref.WeakSet[Folder] = weakref.WeakSet()
 
 
 def _in_child() -> None:
     release({watched.fileno() for watched in _sockets} - {-1})  # -1: it is closed
+    for folder in _folders:
+        folder.in_child()
     owners = list(_owners.items())
     _owners.clear()
     for owner, (in_child, _) in owners:

@@ -14,7 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from libcloud_mcs.emulator._http import HTTPServer
-from libcloud_mcs.emulator._lifetime import release, watch_socket
+from libcloud_mcs.emulator._lifetime import release
+from libcloud_mcs.emulator._sockets import listen
 
 if TYPE_CHECKING:
     from libcloud_mcs.emulator._emulator import Emulator
@@ -115,17 +116,7 @@ class Server:
 
     def _bind(self) -> socket.socket:
         # Bound before anything returns: from now on requests wait until they are served.
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        port = self._bound_port or self._port
-        try:
-            bound = socket.create_server((self._host, port), family=family, backlog=128)
-        except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # the address is named already
-            raise OSError(
-                error.errno, f"cannot listen on {self._host} port {port}: {reason}"
-            ) from None
-        watch_socket(bound)
-        bound.setblocking(False)
+        bound = listen(self._host, self._bound_port or self._port)
         if self._emulator.ssh:
             try:
                 self._emulator.ssh.open()
@@ -189,8 +180,7 @@ class _Serving:
                 return False
             if patience is not None and waited > patience:
                 return False
-        if self._thread.is_alive():  # for its last few instructions
-            self._thread.join(_STEP)
+        self._thread.join(_STEP)  # for its last few instructions
         return True
 
     def in_child(self) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import cast
 
 from libcloud_mcs.emulator._lifetime import Folder, watch_socket
+from libcloud_mcs.emulator._sockets import listen
 from libcloud_mcs.emulator.cloud import Instance
 
 try:
@@ -162,18 +163,7 @@ class SSHServers:
             server.close()
 
     def _bind(self, address: str) -> socket.socket:
-        try:
-            bound = socket.create_server((address, self._port), backlog=128)
-        except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # the address is named already
-            advice = _ADVICE.get(error.errno or 0, "").format(address=address)
-            raise OSError(
-                error.errno,
-                f"no SSH server can listen on {address} port {self._port}: {reason}{advice}",
-            ) from None
-        watch_socket(bound)
-        bound.setblocking(False)
-        return bound
+        return listen(address, self._port, "no SSH server can listen", _ADVICE)
 
 
 _ADVICE = {
@@ -182,8 +172,6 @@ _ADVICE = {
     " (--ssh-port 2222), and tell deploy_node(ssh_port=2222)",
     errno.EADDRINUSE: "; an SSH server of this machine or another emulator has it: take another"
     " port (--ssh-port) or another network (--node-network)",
-    errno.EADDRNOTAVAIL: "; only Linux has all of 127.0.0.0/8 by itself: elsewhere add each address"
-    " that is used, as 'sudo ifconfig lo0 alias {address} up' does on macOS",
 }
 
 

@@ -17,7 +17,17 @@ from conftest import AT_ONCE
 from plain_client import CREATE, Client, element_tree
 from raw_client import RawClient, request
 
-from libcloud_mcs.emulator import Effect, Emulator, cut, delay, drop_after, html, overload
+from libcloud_mcs.emulator import (
+    Effect,
+    Emulator,
+    cut,
+    delay,
+    drop_after,
+    html,
+    meanwhile,
+    overload,
+)
+from libcloud_mcs.emulator import _http as http
 from libcloud_mcs.emulator.wire import Answer
 
 API, PAGE, CONTROL = "/mcs/v1", "/", "/_emulator/state"
@@ -225,6 +235,22 @@ def test_a_body_in_chunks(cloud, raw):
     assert is_usable(raw)
 
 
+def test_a_body_that_comes_in_pieces(cloud, raw):
+    body = signed(cloud, "POST").encode()
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    for size, sent in (
+        (f"Content-Length: {len(body)}", body),
+        ("Transfer-Encoding: chunked", chunked),
+    ):
+        head = request("POST", API, FORM, size)
+        for piece in (head[:9], head[9:-1], head[-1:] + sent[:1], sent[1:5], sent[5:-3], sent[-3:]):
+            raw.send(piece)
+            # It has been read when somebody else was served.
+            assert requests.head(cloud.url, verify=cloud.ca_cert or True).status_code == 400
+        assert raw.read().status == 200
+    assert is_usable(raw)
+
+
 def test_a_get_with_a_body(cloud, raw):
     target = f"{API}?{signed(cloud)}"
     assert raw.ask("GET", target, "Content-Length: 8", body=b"Action=%").status == 200
@@ -260,6 +286,20 @@ def test_a_body_that_is_too_large(cloud, raw, connect, target, how):
     assert raw.is_closed()
     assert is_usable(connect())
     assert [record.status for record in cloud.records] == ([413] if target == API else [])
+
+
+def test_a_client_that_never_ends_to_send(raw, connect, monkeypatch):
+    monkeypatch.setattr(http, "_LINGER", 0.1)
+    raw.send(request("POST", API, f"Content-Length: {LARGE}"))
+    assert raw.read().status == 413
+
+    def send_on():
+        while True:
+            raw.send(b"a" * 1000)
+
+    with pytest.raises(OSError, match="(?i)reset|broken pipe|eof"):
+        send_on()
+    assert is_usable(connect())
 
 
 @pytest.mark.parametrize(
@@ -384,6 +424,31 @@ def test_an_answer_that_is_never_sent(cloud, raw, connect):
     assert raw.is_closed()
     assert cloud.records[0].message == "no answer was sent"
     assert is_usable(connect())
+
+
+def test_a_client_that_has_gone_before_it_is_seen(cloud, connect):
+    def come_and_go():
+        with socket.create_connection(("127.0.0.1", cloud.port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    cloud.inject(meanwhile(come_and_go), times=1)
+    assert connect().ask("GET", API).status == 400
+    assert is_usable(connect())
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(), ConnectionAbortedError()])
+def test_a_client_that_cannot_be_accepted_any_more(raw, connect, monkeypatch, error):
+    assert is_usable(raw)
+    accept, errors = socket.socket.accept, [error]
+
+    def fail_once(listener):
+        if errors:
+            raise errors.pop()
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_once)
+    assert is_usable(connect())
+    assert errors == []
 
 
 # What cannot be read

@@ -150,7 +150,7 @@ def test_a_thread_that_cannot_be_started(cloud, monkeypatch, node_network):
             client(emulator).tree("GetBalance")
 
 
-def test_an_event_loop_that_cannot_be_made(cloud, monkeypatch):
+def test_an_event_loop_that_cannot_be_made(cloud, monkeypatch, fork):
     cloud.stop()
 
     def refuse():
@@ -160,8 +160,35 @@ def test_an_event_loop_that_cannot_be_made(cloud, monkeypatch):
         patched.setattr(server.selectors, "DefaultSelector", refuse)
         with pytest.raises(OSError, match="Too many open files"):
             cloud.start()
+    assert "this process was forked" in fork(cloud.start)
     cloud.start()
     client(cloud).tree("GetBalance")
+
+
+def test_more_clients_than_the_system_allows():
+    printed = script(
+        """
+        import contextlib, logging, resource, socket, sys
+        from libcloud_mcs.emulator import Emulator
+
+        logging.basicConfig(stream=sys.stdout)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        with Emulator() as cloud:
+            for _ in range(2):
+                with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+                    while True:
+                        address = ("127.0.0.1", cloud.port)
+                        stack.enter_context(socket.create_connection(address))
+                assert cloud.driver().list_nodes() == []
+            with contextlib.ExitStack() as stack:
+                with contextlib.suppress(OSError):
+                    while True:
+                        stack.enter_context(socket.create_connection(address))
+        """
+    )
+    lines = printed.splitlines()
+    assert 2 <= len(lines) <= 10
+    assert all("no connection can be accepted for a second: " in line for line in lines)
 
 
 # From anywhere
@@ -296,6 +323,36 @@ def test_from_a_signal_handler(moment, monkeypatch):
         client(cloud).tree("GetBalance")
 
 
+def test_what_a_function_has_left_to_its_event_loop_ends_with_it(cloud):
+    ended = []
+
+    async def forever():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    tasks = []
+    cloud.inject(meanwhile(lambda: tasks.append(asyncio.get_running_loop().create_task(forever()))))
+    assert cloud.driver().list_nodes() == []
+    cloud.stop()
+    assert ended == [True]
+
+
+def test_an_error_of_the_thread_itself_is_not_hidden(monkeypatch, node_network):
+    errors = []
+    monkeypatch.setattr(threading, "excepthook", lambda hook: errors.append(hook.exc_type))
+    cloud = Emulator(node_network=node_network, ssh=True, ssh_port=2222)
+    cloud.start()
+    monkeypatch.setattr(cloud.ssh, "match", lambda _: 1 / 0)
+    while threads():
+        pass
+    assert errors == [ZeroDivisionError]
+    monkeypatch.undo()
+    with cloud:
+        assert cloud.driver().list_nodes() == []
+
+
 def test_in_an_asyncio_program(path):
     async def main():
         cloud = Emulator(state=path)
@@ -324,6 +381,84 @@ def test_one_that_nobody_refers_to():
     reference().stop()
     gc.collect()
     assert reference() is None
+
+
+# Until a signal
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_until_a_signal_comes(path, number):
+    before = signal.getsignal(number), signal.set_wakeup_fd(-1)
+    cloud, seen = Emulator(state=path), []
+
+    def ready():
+        seen.append(cloud.driver().list_nodes())
+        for _ in range(3):  # who is impatient
+            signal.raise_signal(number)
+
+    cloud.run(ready)
+    assert seen == [[]]
+    assert (signal.getsignal(number), signal.set_wakeup_fd(-1)) == before
+    assert threads() == []
+    assert is_free(path)
+
+
+def test_other_signals_are_the_programs(path):
+    cloud, seen = Emulator(state=path), []
+    handler = signal.signal(signal.SIGUSR1, lambda number, _: seen.append(number))
+
+    def ready():
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGTERM)
+
+    try:
+        cloud.run(ready)
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert seen == [signal.SIGUSR1]
+    assert is_free(path)
+
+
+def test_it_runs_until_it_is_stopped(path):
+    cloud = Emulator(state=path)
+    cloud.run(lambda: threading.Thread(target=cloud.stop).start())
+    assert is_free(path)
+    other, outcomes = Emulator(), []
+
+    def ask():
+        try:
+            other.driver(max_tries=1).list_nodes()
+        except MCSError as error:
+            outcomes.append(error)
+
+    other.inject(meanwhile(other.stop))
+    asking = threading.Thread(target=ask)
+    other.run(asking.start)
+    asking.join()
+    assert len(outcomes) == 1
+
+
+def test_it_runs_in_the_main_thread_alone(path):
+    cloud, outcomes = Emulator(state=path), []
+
+    def run():
+        with pytest.raises(RuntimeError, match=r"call run\(\) there, or use start\(\)"):
+            cloud.run()
+        outcomes.append(True)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert outcomes == [True]
+    with cloud:
+        client(cloud).tree("GetBalance")
+
+
+def test_a_run_that_fails_closes_it(path):
+    with pytest.raises(ZeroDivisionError):
+        Emulator(state=path).run(lambda: 1 / 0)
+    assert is_free(path)
+    assert threads() == []
 
 
 # Forks
