@@ -166,29 +166,40 @@ def test_an_event_loop_that_cannot_be_made(cloud, monkeypatch, fork):
 
 
 def test_more_clients_than_the_system_allows():
-    printed = script(
-        """
-        import contextlib, logging, resource, socket, sys
+    code = """
+        import logging, resource, sys
         from libcloud_mcs.emulator import Emulator
 
-        logging.basicConfig(stream=sys.stdout)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        logging.basicConfig(stream=sys.stdout, format="%(message)s")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))
         with Emulator() as cloud:
-            for _ in range(2):
-                with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
-                    while True:
-                        address = ("127.0.0.1", cloud.port)
-                        stack.enter_context(socket.create_connection(address))
-                assert cloud.driver().list_nodes() == []
+            print(cloud.port, flush=True)
+            sys.stdin.read()
+        print("stopped")
+    """
+    told = "no connection can be accepted for a second: [Errno 24] Too many open files\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        port = int(process.stdout.readline())
+        for _ in range(2):
             with contextlib.ExitStack() as stack:
-                with contextlib.suppress(OSError):
-                    while True:
-                        stack.enter_context(socket.create_connection(address))
-        """
-    )
-    lines = printed.splitlines()
-    assert 2 <= len(lines) <= 10
-    assert all("no connection can be accepted for a second: " in line for line in lines)
+                for _ in range(60):
+                    stack.enter_context(RawClient(port))
+                assert process.stdout.readline() == told
+            with RawClient(port) as raw:
+                assert raw.ask("GET", "/").status == 200
+        # It also stops while it accepts nobody.
+        held = [RawClient(port) for _ in range(60)]
+        assert process.stdout.readline() == told
+        printed, _ = process.communicate()
+        for raw in held:
+            raw.__exit__()
+    assert printed.replace(told, "") == "stopped\n"
+    assert process.returncode == 0
 
 
 # From anywhere
