@@ -159,7 +159,8 @@ def test_only_the_module_for_salts_loader_knows_salt():
 
 
 def test_the_ssh_servers_know_only_instances():
-    assert imports(PACKAGE / "emulator" / "_ssh.py") == {"libcloud_mcs.emulator.cloud"}
+    known = imports(PACKAGE / "emulator" / "_ssh.py")
+    assert known == {f"libcloud_mcs.emulator.{name}" for name in ("_lifetime", "_sockets", "cloud")}
 
 
 def test_every_action_has_a_verb_and_a_handler():

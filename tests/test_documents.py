@@ -92,7 +92,8 @@ def test_the_commands_run(command):
     process = subprocess.Popen(
         [sys.executable, *words[1:], "--port", "0"], stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout.readline().startswith("MCS endpoint: http://127.0.0.1:")
+    scheme = "https" if "--tls" in words else "http"
+    assert process.stdout.readline().startswith(f"MCS endpoint: {scheme}://127.0.0.1:")
     process.terminate()
     process.communicate()
     assert process.returncode == 0

@@ -35,7 +35,9 @@ SURFACE = {
     "libcloud_mcs.emulator.cloud": (
         "Addresses Changes Charge Cloud Instance KeyPair Lease Place Timing Volume"
     ),
-    "libcloud_mcs.emulator.wire": ("Answer Part Request read_form render render_refusal verify"),
+    "libcloud_mcs.emulator.wire": (
+        "Answer Part Request read_form render render_options render_refusal verify"
+    ),
     "libcloud_mcs.errors": (
         "InsufficientBalanceError InvalidCredentialsError KeyPairNotFoundError MCSError"
         " MalformedAnswerError NotFoundError OutcomeUnknownError PasswordNotReadyError"

@@ -34,10 +34,11 @@ def main(argv: list[str] | None = None) -> int:
             for fault in faults:
                 emulator.inject(**fault)
             if not emulator.loopback:
+                is_secure = given["tls"] or given["tls_cert"]
                 print(
-                    f"warning: listening on {given['host']}: others can reach this endpoint, what"
-                    " is sent to it is not encrypted, and its page and /_emulator/ want no"
-                    " signature",
+                    f"warning: listening on {given['host']}: others can reach this endpoint,"
+                    f"{'' if is_secure else ' what is sent to it is not encrypted,'}"
+                    " and its page and /_emulator/ want no signature",
                     file=sys.stderr,
                 )
             emulator.run(lambda: _introduce(emulator, given))
@@ -67,6 +68,8 @@ def _introduce(emulator: Emulator, given: dict[str, Any]) -> None:
         else:
             # A comment, so that all of it can be pasted into a shell.
             print("# another account:", *words)
+    if emulator.ca_cert:
+        print(f"CA certificate: {emulator.ca_cert}")
     sys.stdout.flush()
 
 

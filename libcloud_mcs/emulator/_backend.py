@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -129,6 +130,18 @@ class Backend:
         if self._store:
             self._store.close()
             self._store = None
+
+    def in_child(self, check: Callable[[], object]) -> None:
+        """
+        Let go of the file in a process that was just forked: it is its parent's.
+
+        :param check: Called at the end of each change; it refuses.
+        """
+        if self._store:
+            self._store.abandon()
+            self._store = None
+        self.transactions.in_child()
+        self.transactions.save = check
 
     # What these stand on
 

@@ -8,10 +8,9 @@ send to it.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from libcloud_mcs.emulator._clock import MOMENT
 from libcloud_mcs.emulator._faults import EFFECT_NAME, WHEN, Fault, named_effect
 from libcloud_mcs.emulator._page import render_page
 from libcloud_mcs.emulator._settings import AccountSettings
+from libcloud_mcs.emulator._sockets import is_loopback
 from libcloud_mcs.emulator.cloud import Charge
 from libcloud_mcs.emulator.wire import Answer, Request
 
@@ -47,20 +47,13 @@ def is_for_people(request: Request) -> bool:
     """Tell whether a request is none of the API's: for the page, or for ``/_emulator/``."""
     if request.path.startswith(_PREFIX):
         return True
-    return request.method == "GET" and request.target in ("/", "/?")
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own, which no other can reach."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return request.method in ("GET", "HEAD") and request.path == "/" and not request.query
 
 
 def _for_this_machine(request: Request) -> bool:
     try:
-        return is_loopback(urlsplit(f"//{request.host}").hostname or "")
+        # No browser leaves it out, but simple health checks do.
+        return not request.host or is_loopback(urlsplit(f"//{request.host}").hostname or "")
     except ValueError:
         return False
 
@@ -78,10 +71,18 @@ def handle(emulator: Emulator, request: Request) -> Answer:
         page = render_page(emulator.snapshot())
         return Answer(200, "text/html; charset=utf-8", page, {"Cache-Control": "no-store"})
     name = request.path[len(_PREFIX) :]
-    route = ROUTES.get((request.method, name))
-    if route is None:
+    methods = [method for method, each in ROUTES if each == name]
+    if not methods:
         known = ", ".join(f"{method} {_PREFIX}{each}" for method, each in ROUTES)
         return error(f"there is no such thing; there are: {known}", 404)
+    methods += ["HEAD", "OPTIONS"] if "GET" in methods else ["OPTIONS"]
+    allow = {"Allow": ", ".join(methods)}
+    if request.method == "OPTIONS":
+        return Answer(204, "", b"", allow)
+    if request.method not in methods:
+        message = f"the method {request.method!r} is none of {allow['Allow']}"
+        return replace(error(message, 405), headers=allow)
+    route = ROUTES["GET" if request.method == "HEAD" else request.method, name]
     return _json(route.run(emulator, _fields(request, route)))
 
 
@@ -91,13 +92,14 @@ def error(message: str, status: int) -> Answer:
 
 
 def _json(data: Any, status: int = 200) -> Answer:
-    body = json.dumps(data, ensure_ascii=False, indent=1).encode()
+    # Half a character (a surrogate) becomes an escape of JSON.
+    body = json.dumps(data, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
     return Answer(status, "application/json", body)
 
 
 def _fields(request: Request, route: Route) -> dict[str, Any]:
     """Read the fields of a request's body."""
-    body = {} if request.method == "GET" else _body(request)
+    body = {} if request.method in ("GET", "HEAD") else _body(request)
     for name in body:
         if name not in route.fields:
             some = f"one of {', '.join(route.fields)}" if route.fields else "no field"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from decimal import Decimal
 from functools import partial
 from os import PathLike
+from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,20 +21,32 @@ from libcloud_mcs.emulator._checks import ArgumentError, shown
 from libcloud_mcs.emulator._clock import Clock
 from libcloud_mcs.emulator._errors import Refusal, RefusedError
 from libcloud_mcs.emulator._faults import Effect, Fault, Faults
+from libcloud_mcs.emulator._lifetime import watch
 from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._server import Server
 from libcloud_mcs.emulator._settings import AccountSettings, Settings, parameters
+from libcloud_mcs.emulator._signals import EndSignals
+from libcloud_mcs.emulator._sockets import is_loopback
 from libcloud_mcs.emulator._store import StateError
 from libcloud_mcs.emulator._transactions import Cell
 from libcloud_mcs.emulator.actions import HANDLERS, Paging, create_instance
 from libcloud_mcs.emulator.cloud import Charge, Cloud
-from libcloud_mcs.emulator.wire import Answer, Request, read_form, render, render_refusal, verify
+from libcloud_mcs.emulator.wire import (
+    Answer,
+    Request,
+    read_form,
+    render,
+    render_options,
+    render_refusal,
+    verify,
+)
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
     from libcloud_mcs.driver import MCSNodeDriver
     from libcloud_mcs.emulator._ssh import SSHServers
+    from libcloud_mcs.emulator._tls import ThrowAway
 
 __all__ = ["Account", "Emulator", "Exchange", "Record"]
 
@@ -42,6 +55,8 @@ _log = logging.getLogger(__name__)
 _PATH = "/mcs/v1"
 #: Not kept with a request's record: what is long, or could be of use to somebody else.
 _NOT_RECORDED = ("Signature", "PublicKeyMaterial")
+#: How long the end of a process waits for an emulator that nobody has stopped, in seconds.
+_LAST_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -70,11 +85,11 @@ class Exchange:
         #: Whether it is none of the API's.
         self.for_people = False
         #: Why it cannot be carried out.
-        self.trouble: Exception | None = None
+        self.trouble: Exception | None = request.flaw
         self.effect: Effect | None = None
         try:
             self.for_people = control.is_for_people(request)
-            if not self.for_people:
+            if not self.for_people and request.flaw is None:
                 self.params = read_form(request)
         except Exception as error:
             self.trouble = error
@@ -129,6 +144,9 @@ class Emulator:
         debug: bool = Settings.debug,
         state: str | PathLike[str] | None = Settings.state,
         max_records: int = Settings.max_records,
+        tls: bool = Settings.tls,
+        tls_cert: str | PathLike[str] | None = Settings.tls_cert,
+        tls_key: str | PathLike[str] | None = Settings.tls_key,
     ) -> None:
         given: dict[str, Any] = {**locals()}
         settings = Settings(**{each.name: given[each.name] for each in fields(Settings)})
@@ -137,30 +155,45 @@ class Emulator:
         #: The instances' SSH servers, where there are any.
         self.ssh = self._ssh_servers() if settings.ssh else None
         #: Whether only this machine can reach it.
-        self.loopback = control.is_loopback(settings.host)
-        self._server = Server(self, settings.host, settings.port)
-        self._backend = Backend(settings)
+        self.loopback = is_loopback(settings.host)
+        self._forked = False
+        self._throw_away: ThrowAway | None = None
+        self._server = Server(self, settings.host, settings.port, self._tls_context())
+        try:
+            self._backend = Backend(settings)
+        except BaseException:
+            self._remove_throw_away()
+            raise
         self._transactions = self._backend.transactions
         #: The time of this cloud.
         self.clock = self._backend.clock
         self.faults = Faults(self._transactions)
         self._records = Cell(self._transactions, self._no_records())
+        watch(self, Emulator._in_child, Emulator._at_exit)
 
     def __repr__(self) -> str:
-        where = self.url if self._server.bound else "not started"
+        where = self.url if self._server.is_serving else "not started"
         return f"<Emulator {where} access_key={self.access_key!r}>"
 
     # Where it is, and who may use it
 
     @property
     def url(self) -> str:
-        """The endpoint's URL, once it is bound to its port."""
-        return f"http://{self._server.netloc}{_PATH}"
+        """The endpoint's URL. It is known from the first start on, and stays what it is."""
+        return f"{self._server.url}{_PATH}"
 
     @property
     def port(self) -> int:
-        """The port that the endpoint is bound to."""
+        """The endpoint's port. It is known from the first start on, and stays what it is."""
         return self._server.port
+
+    @property
+    def ca_cert(self) -> str | None:
+        """
+        The path of a PEM file with the certificate of the CA that has signed the endpoint's own,
+        where that is a throw-away one. The file is removed by :meth:`close`.
+        """
+        return self._throw_away.ca_cert if self._throw_away else None
 
     @property
     def account(self) -> Account:
@@ -186,16 +219,19 @@ class Emulator:
     @property
     def cloud(self) -> Cloud:
         """What the first account has: its instances, key pairs and money."""
+        self._check_process()
         return self.account.cloud
 
     @property
     def ledger(self) -> list[Charge]:
         """Every charge of the first account, oldest first."""
+        self._check_process()
         return self.account.ledger
 
     @property
     def records(self) -> list[Record]:
         """The last requests that were made, oldest first."""
+        self._check_process()
         with self._transactions():
             return list(self._records.value)
 
@@ -216,6 +252,7 @@ class Emulator:
         :raises ValueError: The access key is taken, or an argument makes no sense.
         :raises StateError: The change cannot be saved; the account was not added.
         """
+        self._check_process()
         given: dict[str, Any] = {
             "access_key": access_key,
             "secret": secret,
@@ -226,7 +263,8 @@ class Emulator:
 
     def driver(self, account: Account | None = None, **kwargs: Any) -> MCSNodeDriver:
         """
-        Make a driver that is connected to this endpoint, past any proxy of the environment.
+        Make a driver that is connected to this endpoint, past any proxy of the environment. It
+        trusts a throw-away certificate.
 
         :param account: The account to use; ``None``: the first.
         :param kwargs: Further arguments of the driver.
@@ -234,6 +272,7 @@ class Emulator:
         from libcloud_mcs.driver import MCSNodeDriver
 
         account = account or self.account
+        kwargs.setdefault("ca_cert", self.ca_cert)
         driver = MCSNodeDriver(account.access_key, account.secret, url=self.url, **kwargs)
         if kwargs.get("proxy_url") is None:
             driver.connection.set_http_proxy(None)
@@ -261,6 +300,7 @@ class Emulator:
         :return: The fault, which can be taken away again.
         :raises ValueError: One of them makes no sense.
         """
+        self._check_process()
         fault = Fault(effect, on, nth, times, probability, seed, self.faults)
         self.faults.add(fault)
         return fault
@@ -273,6 +313,7 @@ class Emulator:
 
         :raises StateError: The change cannot be saved; everything is as it was.
         """
+        self._check_process()
         with self._transactions():
             self._backend.reset()
             self.faults.clear()
@@ -282,37 +323,56 @@ class Emulator:
 
     def start(self) -> None:
         """
-        Serve from a thread, from now on until :meth:`stop`.
+        Serve from a thread, from now on until :meth:`stop`. A port that was free is kept: started
+        again, the emulator has the same URL.
 
         :raises OSError: The port is taken, or the address is not of this machine.
-        :raises RuntimeError: It is started already, or its state was closed.
+        :raises RuntimeError: It is started already, its state was closed, or this process was
+            forked from the one that the emulator belongs to.
         """
-        if self._backend.closed:
-            raise RuntimeError("the emulator's state was closed: make a new emulator of it")
-        self._server.start()
+        self._start()
 
     def stop(self) -> None:
-        """Stop serving; all connections are closed. The state stays, and can be served again."""
+        """
+        Stop serving; all connections are closed. The state stays, and can be served again.
+
+        Any thread may call it at any time, and so may a signal handler or a function of
+        :func:`meanwhile`: what calls it from within a request does not wait, and the request is not
+        carried out.
+        """
         self._server.stop()
 
-    def run(self, ready: Any = lambda: None) -> None:
+    def run(self, ready: Callable[[], object] = lambda: None) -> None:
         """
-        Serve from this thread until SIGINT or SIGTERM comes, then close the state.
+        Serve until SIGINT or SIGTERM comes (on Windows, Ctrl-C or Ctrl-Break) or somebody calls
+        :meth:`stop`, then close the state.
 
         :param ready: Called when requests are served.
         :raises OSError: The port is taken, or the address is not of this machine.
+        :raises RuntimeError: This is not the main thread, or as for :meth:`start`.
         """
-        try:
-            self._server.run(ready)
-        finally:
-            self.close()
+        with EndSignals() as signals:
+            try:
+                self._start(signals.wake)
+                ready()
+                signals.wait()
+            finally:
+                self.close()
 
     def close(self) -> None:
-        """Close the file of the state, where there is one."""
-        self._backend.close()
+        """Stop serving, and close and remove the emulator's files, but for that of the state."""
+        try:
+            self._server.stop()
+        finally:
+            self._close_files()
 
     def __enter__(self) -> Emulator:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            if not self._server.is_serving:  # otherwise it is in use, around this block
+                self.close()
+            raise
         return self
 
     def __exit__(
@@ -321,8 +381,37 @@ class Emulator:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
         self.close()
+
+    def _at_exit(self) -> None:
+        """Close it at the end of the process, which waits for nothing that may never end."""
+        self._server.stop(_LAST_SECONDS)
+        self._close_files()
+
+    def _in_child(self) -> None:
+        """Let go of sockets and files in a process that was just forked: they are its parent's."""
+        self._forked = True
+        self._server.in_child()
+        self._backend.in_child(self._check_process)
+
+    def _start(self, on_end: Callable[[], object] = lambda: None) -> None:
+        self._check_process()
+        if self._backend.closed:
+            raise RuntimeError("the emulator's state was closed: make a new emulator of it")
+        self._server.start(on_end)
+
+    def _close_files(self) -> None:
+        if self._forked:
+            return
+        self._backend.close()
+        self._remove_throw_away()
+
+    def _check_process(self) -> None:
+        if self._forked:
+            raise RuntimeError(
+                "this process was forked from the one that the emulator belongs to: it can use the"
+                " endpoint (url, driver(), /_emulator/), and nothing else of the emulator"
+            )
 
     # One request
 
@@ -416,6 +505,21 @@ class Emulator:
 
         return SSHServers(cast("IPv4Network", self._settings.node_network), self._settings.ssh_port)
 
+    def _tls_context(self) -> SSLContext | None:
+        settings = self._settings
+        if settings.tls_cert is None and not settings.tls:
+            return None
+        from libcloud_mcs.emulator._tls import ThrowAway, load
+
+        if settings.tls_cert is not None:
+            return load(settings.tls_cert, settings.tls_key or settings.tls_cert)
+        self._throw_away = ThrowAway(settings.host)
+        return self._throw_away.context
+
+    def _remove_throw_away(self) -> None:
+        if self._throw_away:
+            self._throw_away.remove()
+
     def _no_records(self) -> deque[Record]:
         return deque(maxlen=self._settings.max_records)
 
@@ -436,6 +540,8 @@ class Emulator:
         with self._transactions():
             if exchange.for_people:
                 return control.handle(self, exchange.request)
+            if exchange.request.method == "OPTIONS":
+                return render_options()
             account = self._verified(exchange)
             handler = HANDLERS[exchange.action]
             if exchange.effect is not None and exchange.effect.boot_fail:
@@ -449,7 +555,7 @@ class Emulator:
         if exchange.for_people and isinstance(error, ArgumentError):
             return control.error(str(error), Refusal.UNREADABLE.status)
         if not isinstance(error, RefusedError):
-            what = exchange.action or exchange.request.target.partition("?")[0]
+            what = exchange.action or exchange.request.path
             _log.error("%r failed, and nothing was changed", what, exc_info=error)
             # The text of an error that nobody expected may hold what must not be shown.
             why = str(error) if isinstance(error, StateError) else type(error).__name__

@@ -24,11 +24,17 @@ class Refusal(Enum):
     UNKNOWN_KEY = 401, "nobody has this access key"
     NOT_SIGNED = 403, "the key is known, but its owner did not sign this, or not lately"
     NOT_FOUND = 404, "what a parameter names does not exist"
-    METHOD = 405, "neither GET nor POST"
+    METHOD = (
+        405,
+        "the method is none of GET, HEAD, POST and OPTIONS, or it is HEAD and the action changes"
+        " something",
+    )
     BALANCE = 406, "the account cannot pay; the one code that the specification gives"
     CONFLICT = 409, "it could be done, but not in this state: a name in use, a node not stopped"
+    LARGE_BODY = 413, "the body is larger than 4 MiB; the connection is closed"
     MEDIA_TYPE = 415, "a POST whose body is no form"
     UNUSABLE = 422, "the parameter is there, and its value makes no sense"
+    LONG_HEAD = 431, "the request line and the headers together are longer than 64 KiB"
     FAILED = (
         500,
         "the emulator itself failed, or could not save its state; nothing was changed or charged",

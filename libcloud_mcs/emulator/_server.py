@@ -1,164 +1,247 @@
-"""The HTTP server in front of an emulator, made of Tornado's."""
+"""The sockets of an emulator, and the thread that serves them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import signal
+import selectors
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from http.client import responses
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from libcloud_mcs.emulator.wire import Answer, Request
-
-try:
-    from tornado.http1connection import HTTP1Connection
-    from tornado.httpserver import HTTPServer
-    from tornado.httputil import (
-        HTTPConnection,
-        HTTPHeaders,
-        HTTPMessageDelegate,
-        HTTPServerConnectionDelegate,
-        RequestStartLine,
-        ResponseStartLine,
-        format_timestamp,
-    )
-    from tornado.iostream import StreamClosedError
-except ImportError:
-    raise ImportError(
-        "the emulator needs the package 'tornado': pip install 'libcloud-mcs[emulator]'"
-    ) from None
+from libcloud_mcs.emulator._http import HTTPServer
+from libcloud_mcs.emulator._lifetime import release
+from libcloud_mcs.emulator._sockets import listen
 
 if TYPE_CHECKING:
-    from libcloud_mcs.emulator._emulator import Emulator, Exchange
-    from libcloud_mcs.emulator._faults import Effect
+    from libcloud_mcs.emulator._emulator import Emulator
 
 __all__ = ["Server"]
 
-_log = logging.getLogger(__name__)
-
-_MAX_BODY = 4 * 1024 * 1024
 #: How often to look whether an instance came up or went down without a request.
 _LOOK_SECONDS = 0.1
+#: How long a stop waits for a function of the user's, in seconds: it may wait for this very stop.
+_PATIENCE = 2.0
+_STEP = 0.05
 
 
 class Server:
     """
-    A server for one emulator. All requests are carried out in the thread of its event loop, one
-    after another; none of them waits for anything, and a fault that waits lets the others pass.
+    A server for one emulator. All requests are carried out in one thread, one after another. None
+    of them waits for anything, and a fault that waits lets the others pass.
 
     :param emulator: Answers the requests.
     :param host: The address to listen on.
-    :param port: The port; ``0``: a free one.
+    :param port: The port; ``0``: a free one, which is kept from the first start on.
+    :param tls: Certificate and key for HTTPS; ``None``: HTTP.
     """
 
-    def __init__(self, emulator: Emulator, host: str, port: int) -> None:
+    def __init__(
+        self, emulator: Emulator, host: str, port: int, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._emulator = emulator
         self._host = host
         self._port = port
-        self._socket: socket.socket | None = None
-        self._thread: threading.Thread | None = None
-        self._stop: Callable[[], object] | None = None
+        self._tls = tls
+        self._bound_port: int | None = None
+        self._serving: _Serving | None = None
+        # A signal handler may start it while it is being started.
+        self._starting = threading.RLock()
 
     @property
-    def bound(self) -> bool:
-        """Whether it has its port."""
-        return self._socket is not None
+    def is_serving(self) -> bool:
+        """Whether it serves, and nobody has asked it to stop."""
+        return self._serving is not None and not self._serving.is_stopping
 
     @property
     def port(self) -> int:
-        """The port that it is bound to."""
-        if self._socket is None:
+        """The port that it has, or had when it was last started."""
+        if self._bound_port is None:
             raise RuntimeError("the emulator is not started")
-        port: int = self._socket.getsockname()[1]
-        return port
+        return self._bound_port
 
     @property
-    def netloc(self) -> str:
-        """Host and port, as in a URL."""
+    def url(self) -> str:
+        """The URL of its root, without a slash at the end."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
-    def start(self) -> None:
-        """Serve from a thread, from now on until :meth:`stop`."""
-        if self._thread is not None:
-            raise RuntimeError("the emulator is started already")
-        self._bind()
-        started = threading.Event()
-
-        async def main() -> None:
-            stop = asyncio.Event()
-            self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stop.set)
-            started.set()
-            await self._serve(stop)
-
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(main()), name="mcs-emulator", daemon=True
-        )
-        self._thread.start()
-        started.wait()
-
-    def stop(self) -> None:
-        """Stop serving; all connections are closed."""
-        if self._thread is None or self._stop is None:
-            return
-        self._stop()
-        self._thread.join()
-        self._thread = self._stop = None
-
-    def run(self, ready: Callable[[], object]) -> None:
+    def start(self, on_end: Callable[[], object] = lambda: None) -> None:
         """
-        Serve from this thread until SIGINT or SIGTERM comes.
+        Serve from a thread, from now on until :meth:`stop`.
 
-        :param ready: Called when requests are served.
+        :param on_end: Called in that thread when it has stopped.
+        :raises OSError: If it cannot listen.
+        :raises RuntimeError: If it serves already, or cannot stop before it is started again.
         """
+        with self._starting:
+            if self.is_serving:
+                raise RuntimeError("the emulator is started already")
+            if not self.stop():
+                raise RuntimeError(
+                    "the emulator is still stopping: a function of meanwhile() cannot start it"
+                )
+            self._serving = _Serving(self._emulator, self._bind(), self._tls, on_end)
+            try:
+                self._serving.start()
+            except BaseException:  # such as KeyboardInterrupt
+                self.stop()
+                raise
 
-        async def main() -> None:
-            stop = asyncio.Event()
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, stop.set)
-            ready()
-            await self._serve(stop)
+    def stop(self, patience: float | None = None) -> bool:
+        """
+        Stop serving, and wait until all connections are closed. Any thread may call it, at any
+        time. In the thread that serves, it does not wait: the connections are closed when the
+        function that has called it returns.
 
-        self._bind()
-        asyncio.run(main())
+        :param patience: How many seconds to wait; ``None``: as long as it takes, except for a
+            function of :func:`meanwhile`.
+        :return: Whether it has stopped.
+        """
+        serving = self._serving
+        if serving is None:
+            return True
+        serving.stop()
+        return serving.wait(patience)
 
-    def _bind(self) -> None:
+    def in_child(self) -> None:
+        """Let go of all sockets, in a process that was just forked."""
+        serving, self._serving = self._serving, None
+        if serving is not None:
+            serving.in_child()
+
+    def _bind(self) -> socket.socket:
         # Bound before anything returns: from now on requests wait until they are served.
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        try:
-            bound = socket.create_server((self._host, self._port), family=family, backlog=128)
-        except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # the address is named already
-            raise OSError(
-                error.errno, f"cannot listen on {self._host} port {self._port}: {reason}"
-            ) from None
-        bound.setblocking(False)
+        bound = listen(self._host, self._bound_port or self._port)
         if self._emulator.ssh:
             try:
                 self._emulator.ssh.open()
             except BaseException:
                 bound.close()
                 raise
-        self._socket = bound
+        self._bound_port = bound.getsockname()[1]
+        return bound
+
+
+class _Serving:
+    """One time of serving, in a thread and an event loop of its own."""
+
+    def __init__(
+        self,
+        emulator: Emulator,
+        bound: socket.socket,
+        tls: ssl.SSLContext | None,
+        on_end: Callable[[], object],
+    ) -> None:
+        self.is_stopping = False
+        self._has_begun = self._has_ended = False
+        self._emulator = emulator
+        self._bound = bound
+        self._tls = tls
+        self._on_end = on_end
+        self._error: BaseException | None = None
+        self._is_ready = threading.Event()
+        self._wake: Callable[[], object] = lambda: None
+        self._server: HTTPServer | None = None
+        self._selector: selectors.BaseSelector | None = None
+        self._thread = threading.Thread(target=self._run, name="mcs-emulator", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, and wait until it serves."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self._end()
+            raise
+        self._is_ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Ask the thread to end."""
+        self.is_stopping = True
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended
+            self._wake()
+
+    def wait(self, patience: float | None) -> bool:
+        """Wait for the end of the thread, and return whether it has ended."""
+        if threading.current_thread() is self._thread or not self._has_begun:
+            return self._has_ended
+        began = time.monotonic()
+        # In steps: a signal handler may call this while its own thread is in the midst of it.
+        while not self._has_ended:
+            self._thread.join(_STEP)
+            waited = time.monotonic() - began
+            if self._server and self._server.is_calling and waited > _PATIENCE:
+                return False
+            if patience is not None and waited > patience:
+                return False
+        self._thread.join(_STEP)  # for its last few instructions
+        return True
+
+    def in_child(self) -> None:
+        """Let go of what the event loop was waiting for, in a process without its thread."""
+        if self._selector is not None:
+            descriptors = {key.fd for key in (self._selector.get_map() or {}).values()}
+            with contextlib.suppress(AttributeError, ValueError):  # it has none, or is closed
+                descriptors.add(self._selector.fileno())  # type: ignore[attr-defined]
+            release(descriptors)
+
+    def _run(self) -> None:
+        self._has_begun = True
+        try:
+            # The same kind of loop on every system, whatever the program's policy: Tornado and the
+            # SSH servers wait for sockets.
+            self._selector = selectors.DefaultSelector()
+            with contextlib.closing(asyncio.SelectorEventLoop(self._selector)) as loop:
+                loop.run_until_complete(self._main())
+        except BaseException as error:
+            if self._is_ready.is_set():
+                raise
+            self._error = error
+        finally:
+            self._end()
+            self._on_end()
+
+    def _end(self) -> None:
+        self._bound.close()
+        if self._emulator.ssh:
+            self._emulator.ssh.unclaim()
+        self.is_stopping = self._has_ended = True
+        self._is_ready.set()
+
+    async def _main(self) -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        self._wake = partial(loop.call_soon_threadsafe, stop.set)
+        if self.is_stopping:  # it was asked before it could be woken
+            stop.set()
+        try:
+            await self._serve(stop)
+        finally:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await loop.shutdown_asyncgens()
+            await loop.shutdown_default_executor()
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        server = HTTPServer(_Service(self._emulator), max_body_size=_MAX_BODY)
-        server.add_socket(cast("socket.socket", self._socket))
+        server = HTTPServer(self._emulator, self._bound, lambda: self.is_stopping, self._tls)
+        server.open()
+        self._server = server
         try:
+            self._emulator.match_ssh()
+            self._is_ready.set()
             await self._follow(stop)
         finally:
-            server.stop()
-            await server.close_all_connections()
+            await server.close()
             if self._emulator.ssh:
                 await self._emulator.ssh.close()
-            self._socket = None
 
     async def _follow(self, stop: asyncio.Event) -> None:
         """Until the end, let instances that come up and go down by themselves do so over SSH."""
@@ -167,98 +250,3 @@ class Server:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
         await stop.wait()
-
-
-class _Service(HTTPServerConnectionDelegate):
-    """Tornado's view of the emulator: a message for each request."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self._emulator = emulator
-        # The loop itself keeps no strong reference to what it runs.
-        self.tasks: set[asyncio.Task[None]] = set()
-
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        return _Message(self, self._emulator, cast("HTTP1Connection", request_conn))
-
-
-class _Message(HTTPMessageDelegate):
-    """One request while it comes in. Its body is left alone: reading forms is the wire's."""
-
-    def __init__(self, service: _Service, emulator: Emulator, connection: HTTP1Connection) -> None:
-        self._service = service
-        self._emulator = emulator
-        self._connection = connection
-        self._body = bytearray()
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> None:
-        self._start = cast("RequestStartLine", start_line)
-        self._headers = headers
-
-    def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
-
-    def finish(self) -> None:
-        exchange = self._emulator.take(
-            Request(
-                method=self._start.method,
-                target=self._start.path,
-                host=self._headers.get("Host", ""),
-                content_type=self._headers.get("Content-Type", ""),
-                body=bytes(self._body),
-            )
-        )
-        if exchange.effect is None:
-            self._send(exchange, self._emulator.handle(exchange))
-            return
-        task = asyncio.get_running_loop().create_task(self._go_wrong(exchange, exchange.effect))
-        self._service.tasks.add(task)
-        task.add_done_callback(self._service.tasks.discard)
-
-    async def _go_wrong(self, exchange: Exchange, effect: Effect) -> None:
-        if effect.seconds:
-            await asyncio.sleep(effect.seconds)
-        if effect.run:
-            try:
-                effect.run()
-            except Exception:
-                _log.exception("what was to happen meanwhile failed")
-                self._close()
-                return
-        answer = None if effect.drop_before else self._emulator.handle(exchange)
-        if answer is None or effect.drop_after:
-            self._emulator.remember(exchange, None)
-            self._close()
-            return
-        if effect.content_type is not None:
-            answer = replace(answer, content_type=effect.content_type)
-        with contextlib.suppress(StreamClosedError):  # the client has waited long enough
-            await self._send(exchange, answer, effect.cut)
-
-    def _send(
-        self, exchange: Exchange, answer: Answer, cut: int | None = None
-    ) -> asyncio.Future[None]:
-        self._emulator.remember(exchange, answer)
-        headers = HTTPHeaders(
-            {
-                "Content-Type": answer.content_type,
-                "Content-Length": str(len(answer.body)),
-                "Date": format_timestamp(self._emulator.signature_time()),
-                **answer.headers,
-            }
-        )
-        reason = responses.get(answer.status, "Unknown")
-        line = ResponseStartLine("HTTP/1.1", answer.status, reason)
-        body = answer.body if cut is None else answer.body[:cut]
-        sent = self._connection.write_headers(line, headers, body)
-        if len(body) == len(answer.body):
-            self._connection.finish()
-        else:
-            sent.add_done_callback(lambda _: self._close())
-        return sent
-
-    def _close(self) -> None:
-        self._connection.stream.close()

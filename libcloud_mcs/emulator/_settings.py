@@ -250,11 +250,37 @@ class Settings(AccountSettings):
     max_records: Annotated[
         int, Setting(whole(0, 1_000_000), "how many requests are remembered", "N")
     ] = 1000
+    tls: Annotated[
+        bool,
+        Setting(
+            FLAG,
+            "whether to speak HTTPS, with a throw-away certificate unless tls_cert names one",
+        ),
+    ] = False
+    tls_cert: Annotated[
+        str | None,
+        Setting(
+            optional(_PATH),
+            "a PEM file to speak HTTPS with: the certificate, then those that it was signed with",
+            "FILE",
+        ),
+    ] = None
+    tls_key: Annotated[
+        str | None,
+        Setting(
+            optional(_PATH),
+            "a PEM file with the certificate's private key, without a passphrase; where there is"
+            " none, it is in tls_cert too",
+            "FILE",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.ssh and self.node_network is None:
             raise ValueError("ssh: it needs node_network, loopback addresses like '127.10.0.0/16'")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("tls_key: it needs tls_cert, the file with its certificate")
         keys: set[str] = set()
         for each in (self, *self.accounts):
             if each.access_key in keys:

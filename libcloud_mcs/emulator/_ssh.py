@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import fcntl
 import hmac
 import ipaddress
 import logging
@@ -19,14 +18,23 @@ import os
 import signal
 import socket
 import struct
-import tempfile
-import termios
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from pathlib import Path
 from typing import cast
 
+from libcloud_mcs.emulator._lifetime import Folder, watch_socket
+from libcloud_mcs.emulator._sockets import listen
 from libcloud_mcs.emulator.cloud import Instance
+
+try:
+    import fcntl
+    import termios
+except ImportError:
+    raise ImportError(
+        f"ssh: the nodes' SSH servers need a POSIX system such as Linux; this one is {sys.platform}"
+    ) from None
 
 try:
     import asyncssh
@@ -55,13 +63,12 @@ class _Disk:
         #: The node's password. A disk that is written anew has another one.
         self.password = password
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
-        # What a command has left running may write there even when it is removed.
-        self._folder = tempfile.TemporaryDirectory(prefix="mcs-node-", ignore_cleanup_errors=True)
-        self.home = Path(self._folder.name)
+        self._folder = Folder("mcs-node-")
+        self.home = self._folder.path
 
     def remove(self) -> None:
         """Remove what is on it."""
-        self._folder.cleanup()
+        self._folder.remove()
 
 
 class SSHServers:
@@ -75,7 +82,7 @@ class SSHServers:
     def __init__(self, network: ipaddress.IPv4Network, port: int) -> None:
         self._network = network
         self._port = port
-        self._claim = contextlib.ExitStack()
+        self._claim: socket.socket | None = None
         self._disks: dict[str, _Disk] = {}
         self._up: dict[str, _NodeServer | None] = {}
         #: What goes on, connections and commands, of nodes that are up and that were.
@@ -88,7 +95,7 @@ class SSHServers:
         :raises OSError: They will not. The message says what can be done about it.
         """
         # No node has the first address of the network: who has it, has the network.
-        self._claim.enter_context(self._bind(str(self._network.network_address)))
+        self._claim = self._bind(str(self._network.network_address))
 
     def match(self, instances: Mapping[str, tuple[Instance, str]]) -> None:
         """
@@ -115,7 +122,13 @@ class SSHServers:
             await asyncio.wait(self._going_on)
         while self._disks:
             self._disks.popitem()[1].remove()
-        self._claim.close()
+        self.unclaim()
+
+    def unclaim(self) -> None:
+        """Let other emulators have the network."""
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
 
     @staticmethod
     def _is_on(disk: _Disk | None, instance: Instance | None) -> bool:
@@ -150,17 +163,7 @@ class SSHServers:
             server.close()
 
     def _bind(self, address: str) -> socket.socket:
-        try:
-            bound = socket.create_server((address, self._port), backlog=128)
-        except OSError as error:
-            reason = str(error.strerror).partition(" (")[0]  # the address is named already
-            raise OSError(
-                error.errno,
-                f"no SSH server can listen on {address} port {self._port}: {reason}"
-                f"{_ADVICE.get(error.errno or 0, '')}",
-            ) from None
-        bound.setblocking(False)
-        return bound
+        return listen(address, self._port, "no SSH server can listen", _ADVICE)
 
 
 _ADVICE = {
@@ -169,7 +172,6 @@ _ADVICE = {
     " (--ssh-port 2222), and tell deploy_node(ssh_port=2222)",
     errno.EADDRINUSE: "; an SSH server of this machine or another emulator has it: take another"
     " port (--ssh-port) or another network (--node-network)",
-    errno.EADDRNOTAVAIL: "; only Linux has all of 127.0.0.0/8 by itself",
 }
 
 
@@ -195,6 +197,7 @@ class _NodeServer:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it has gone again
             client, _ = self._socket.accept()
+            watch_socket(client)
             client.setblocking(False)
             self._follow(self._serve(client))
 

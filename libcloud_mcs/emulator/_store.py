@@ -20,6 +20,7 @@ from typing import Any
 
 from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
 from libcloud_mcs.emulator._checks import MONEY
+from libcloud_mcs.emulator._lifetime import keep_forever
 from libcloud_mcs.emulator.cloud import Charge, Cloud, Instance, KeyPair
 
 __all__ = ["Kept", "KeptAccount", "StateError", "Store"]
@@ -112,6 +113,13 @@ class Store:
     def close(self) -> None:
         """Close the file. Everything is in this one file then, if there is room for it."""
         self._database.close()
+
+    def abandon(self) -> None:
+        """
+        Never touch the file again, in a process that was just forked: closing the parent's database
+        there, if only at the end, would remove what the parent is still writing to.
+        """
+        keep_forever(self._database)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Kept]:

@@ -58,6 +58,11 @@ class Transactions:
             if self._levels:
                 self._levels[-1].update({**before, **self._levels[-1]})
 
+    def in_child(self) -> None:
+        """Forget who was in a block, in a process that was just forked: that thread is not here."""
+        self._lock = threading.RLock()
+        self._levels = []
+
     def note(self, cell: Cell[Any]) -> bool:
         """
         Note what a cell holds, before it is changed.

@@ -13,16 +13,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from libcloud_mcs.actions import ACTIONS
+from libcloud_mcs.actions import ACTIONS, Kind
 from libcloud_mcs.emulator._errors import Refusal, RefusedError
 from libcloud_mcs.signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
 
-__all__ = ["Answer", "Part", "Request", "read_form", "render", "render_refusal", "verify"]
+__all__ = [
+    "Answer",
+    "Part",
+    "Request",
+    "read_form",
+    "render",
+    "render_options",
+    "render_refusal",
+    "verify",
+]
 
 _FORM = "application/x-www-form-urlencoded"
+_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+_ALLOW = {"Allow": ", ".join(_METHODS)}
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?Z", re.ASCII)
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 #: How far a request's time may be off.
@@ -34,33 +45,18 @@ class Request:
     """A request as it came, frozen at the edge."""
 
     method: str
-    #: Path and query, not decoded.
-    target: str
-    #: The ``Host`` header.
+    #: Not decoded.
+    path: str
+    #: Not decoded.
+    query: str
+    #: The host that was asked, as the request has it; ``""`` where it has none.
     host: str
     content_type: str
     body: bytes
-
-    @property
-    def path(self) -> str:
-        """
-        The path, not decoded.
-
-        :raises RefusedError: If the target is not a path, and not a URL either.
-        """
-        if self.target.startswith("/"):
-            return self.target.partition("?")[0]
-        try:
-            return urlsplit(self.target).path or "/"
-        except ValueError:
-            raise RefusedError(
-                Refusal.UNREADABLE, f"a path or a URL was expected, not {self.target[:100]!r}"
-            ) from None
-
-    @property
-    def query(self) -> str:
-        """The query, not decoded."""
-        return self.target.partition("?")[2]
+    #: Whether it came over HTTPS.
+    secure: bool = False
+    #: Why it cannot be read as HTTP, if it cannot.
+    flaw: RefusedError | None = None
 
 
 class Part(dict[str, Any]):
@@ -92,9 +88,9 @@ def read_form(request: Request) -> dict[str, str]:
 
     :raises RefusedError: They are no form, or one is there twice.
     """
-    if request.method not in ("GET", "POST"):
+    if request.method not in _METHODS:
         raise RefusedError(
-            Refusal.METHOD, f"the method {request.method!r} is none of 'GET' and 'POST'"
+            Refusal.METHOD, f"the method {request.method!r} is none of {', '.join(_METHODS)}"
         )
     forms = [request.query]
     if request.method == "POST" and request.body:
@@ -156,9 +152,15 @@ def verify(
         )
     _check_signature(request, params, secret, debug=debug)
     _check_time(params["Timestamp"], now)
-    if params["Action"] not in ACTIONS:
+    action = ACTIONS.get(params["Action"])
+    if action is None:
         raise RefusedError(
             Refusal.UNREADABLE, f"Action: this API has no action {params['Action']!r}"
+        )
+    if request.method == "HEAD" and action.kind is not Kind.READ:
+        raise RefusedError(
+            Refusal.METHOD,
+            f"the method 'HEAD' asks for nothing, and {action.name} changes something",
         )
     return params["AWSAccessKeyId"]
 
@@ -200,10 +202,11 @@ def _check_algorithm(params: Mapping[str, str]) -> None:
 def _check_signature(
     request: Request, params: Mapping[str, str], secret: str, *, debug: bool
 ) -> None:
-    host = request.host.strip().lower().removesuffix(":80")
+    host = request.host.strip().lower().removesuffix(":443" if request.secure else ":80")
     signed = {name: value for name, value in params.items() if name != "Signature"}
+    method = "GET" if request.method == "HEAD" else request.method
     text = string_to_sign(
-        method=request.method, host=host, path=request.path, query=canonical_query(signed)
+        method=method, host=host, path=request.path, query=canonical_query(signed)
     )
     expected = sign(secret=secret, text=text, signature_method=params["SignatureMethod"])
     if not hmac.compare_digest(expected.encode(), params["Signature"].encode()):
@@ -251,7 +254,13 @@ def render_refusal(error: RefusedError, answer_format: str) -> Answer:
     status = error.refusal.status
     tree = {"Error": {"message": error.message, "code": status}}
     answer = render("ErrorResponse", tree, answer_format, status)
-    return replace(answer, refusal=error.message)
+    headers = _ALLOW if error.refusal is Refusal.METHOD else {}
+    return replace(answer, headers=headers, refusal=error.message)
+
+
+def render_options() -> Answer:
+    """Return the answer to ``OPTIONS``."""
+    return Answer(204, "", b"", _ALLOW)
 
 
 def _json(value: Any) -> str:

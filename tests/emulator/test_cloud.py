@@ -582,16 +582,6 @@ def test_its_secret_is_not_shown(cloud):
     assert cloud.secret not in repr(cloud)
 
 
-def test_it_can_be_started_again():
-    emulator = Emulator()
-    for _ in range(3):
-        with emulator:
-            Client(emulator.url, emulator.access_key, emulator.secret).tree("GetBalance")
-        emulator.stop()
-    with pytest.raises(RuntimeError):
-        _ = emulator.url
-
-
 def test_the_fixture_gives_each_test_its_own(mcs_emulator):
     mcs_emulator.driver().create_node("a", "small", TURNKEY)
     assert len(mcs_emulator.ledger) == 1
@@ -620,6 +610,6 @@ def test_the_clock():
 
 
 def test_without_the_package_tornado():
-    code = "import sys; sys.modules['tornado.httpserver'] = None; import libcloud_mcs.emulator"
+    code = "import sys; sys.modules['tornado'] = None; import libcloud_mcs.emulator"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install 'libcloud-mcs[emulator]'" in done.stderr

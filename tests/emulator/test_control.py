@@ -151,7 +151,7 @@ def test_state_and_reset_over_http(cloud, ask, control):
     ("method", "name", "kwargs", "status"),
     [
         ("GET", "nothing", {}, 404),
-        ("PUT", "clock", {}, 404),
+        ("PUT", "clock", {}, 405),
         ("POST", "clock", {"data": {}}, 400),
         ("POST", "clock", {"data": "{}", "headers": {"Content-Type": "text/plain"}}, 400),
         ("POST", "reset", {}, 400),

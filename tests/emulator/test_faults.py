@@ -25,6 +25,7 @@ from libcloud_mcs.emulator import (
     too_many,
 )
 from libcloud_mcs.emulator._faults import parse_fault
+from libcloud_mcs.emulator.wire import Answer
 from libcloud_mcs.errors import MCSError
 
 
@@ -172,10 +173,26 @@ def test_what_others_do_between_two_pages(cloud, ask):
     assert list(pages()) == [["a", "b"], ["d"]]
 
 
-def test_what_fails_meanwhile_is_logged_and_drops_the_connection(cloud, ask, caplog):
-    cloud.inject(meanwhile(lambda: 1 / 0), times=1)
-    assert pattern(ask, 2) == ["dropped", 200]
-    assert "ZeroDivisionError" in caplog.text
+@pytest.mark.parametrize(
+    ("effect", "words"),
+    [
+        (meanwhile(lambda: 1 / 0), "ZeroDivisionError: division by zero"),
+        (Effect("broken", answer=lambda _: 1 / 0), "ZeroDivisionError: division by zero"),
+        (
+            Effect("odd", answer=lambda _: Answer(200, "text/plain\r\nX: y", b"")),
+            "ValueError: 'Content-Type: text/plain\\r\\nX: y' cannot be a header",
+        ),
+    ],
+)
+def test_a_fault_that_fails_is_logged_and_answered_with_500(cloud, ask, caplog, effect, words):
+    cloud.inject(effect, times=1)
+    code, message = ask.refused("CreateInstance", **CREATE)
+    assert (code, message) == (500, f"the fault {effect.name!r} failed: {words}")
+    (record,) = cloud.records
+    assert (record.status, record.message, record.fault) == (500, message, effect.name)
+    assert cloud.ledger == []
+    assert words.partition(":")[0] in caplog.text
+    assert pattern(ask, 1) == [200]
 
 
 @pytest.mark.parametrize(

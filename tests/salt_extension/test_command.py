@@ -388,7 +388,7 @@ def test_what_is_called_wrongly_is_said(salt_master, cloud):
         ("get_balance", ["web", {"a": "b"}], action, "must be called with -f or --function"),
         ("start", [], function, "must be called with -a or --action"),
         ("destroy", [], function, "must be called with -d, --destroy"),
-        ("destroy", [""], {}, "it must not be empty"),
+        ("destroy", [""], {}, "expected text that is not blank"),
         ("change_size", ["web"], action, "the argument 'size' is missing"),
         ("set_metadata", ["web"], action, "the entries to set are missing"),
         ("import_keypair", [], function, "the arguments 'keyname', 'file' are missing"),
