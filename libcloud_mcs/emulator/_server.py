@@ -83,7 +83,7 @@ class Server:
                 raise RuntimeError("the emulator is started already")
             if not self.stop():
                 raise RuntimeError(
-                    "the emulator is still stopping: a function of meanwhile() cannot start it"
+                    "the emulator has not stopped yet: a function of meanwhile() is still running"
                 )
             self._serving = _Serving(self._emulator, self._bind(), self._tls, on_end)
             try:

@@ -235,7 +235,7 @@ def test_its_own_thread_can_close_it_but_not_start_it_again(path):
 
     def stop_and_start():
         other.stop()
-        with pytest.raises(RuntimeError, match=r"a function of meanwhile\(\) cannot start it"):
+        with pytest.raises(RuntimeError, match=r"a function of meanwhile\(\) is still running"):
             other.start()
         seen.append(True)
 
