@@ -426,7 +426,7 @@ class Emulator:
                 self.close()
 
     def close(self) -> None:
-        """Stop serving, and close and remove the emulator's files, but for that of the state."""
+        """Stop serving, close the state's file, where there is one, and remove temporary files."""
         try:
             self._server.stop()
         finally:
@@ -611,6 +611,8 @@ class Emulator:
         certificate: str | PathLike[str] | None,
         key: str | PathLike[str] | None,
     ) -> SSLContext | None:
+        if not isinstance(tls, bool):
+            raise ValueError(f"tls: expected True or False, got {tls!r}")
         if certificate is None and key is not None:
             raise ValueError("tls_key: it needs tls_cert, the file with its certificate")
         if certificate is None and not tls:
