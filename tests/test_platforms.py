@@ -157,7 +157,14 @@ asyncio.set_event_loop_policy(Policy())
 def run_without(code, *arguments):
     """Run a program in a world that is like Windows; return what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT + textwrap.dedent(code), *map(str, arguments)],
+        [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            WITHOUT + textwrap.dedent(code),
+            *map(str, arguments),
+        ],
         capture_output=True,
         text=True,
         timeout=120,

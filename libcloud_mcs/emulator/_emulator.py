@@ -360,7 +360,7 @@ class Emulator:
                 self.close()
 
     def close(self) -> None:
-        """Stop serving, and close and remove the emulator's files, but for that of the state."""
+        """Stop serving, close the state's file, where there is one, and remove temporary files."""
         try:
             self._server.stop()
         finally:

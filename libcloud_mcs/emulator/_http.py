@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import format_datetime
+from functools import partial
 from http.client import responses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from libcloud_mcs.emulator._errors import Refusal, RefusedError
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from libcloud_mcs.emulator._emulator import Emulator, Exchange
 
 __all__ = ["HTTPServer"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -94,11 +97,11 @@ class HTTPServer:
         """Accept connections, in the thread of a running event loop."""
         asyncio.get_running_loop().add_reader(self._bound, self._accept)
 
-    def call(self, function: Callable[[], object]) -> None:
+    def call(self, function: Callable[[], T]) -> T:
         """Call a function of the user's."""
         self.is_calling = True
         try:
-            function()
+            return function()
         finally:
             self.is_calling = False
 
@@ -286,7 +289,9 @@ class _Connection:
             self._server.call(effect.run)
         if effect.drop_before or self._server.is_stopping():
             return None
-        answer = self._emulator.handle(exchange)
+        handle = partial(self._emulator.handle, exchange)
+        # What an effect answers with is a function of the user's, which may wait for anything.
+        answer = self._server.call(handle) if effect.answer else handle()
         if effect.drop_after:
             return None
         if effect.content_type is not None:

@@ -83,7 +83,7 @@ class Server:
                 raise RuntimeError("the emulator is started already")
             if not self.stop():
                 raise RuntimeError(
-                    "the emulator is still stopping: a function of meanwhile() cannot start it"
+                    "the emulator has not stopped yet: a function of meanwhile() is still running"
                 )
             self._serving = _Serving(self._emulator, self._bind(), self._tls, on_end)
             try:
@@ -109,7 +109,7 @@ class Server:
         return serving.wait(patience)
 
     def in_child(self) -> None:
-        """Let go of all sockets, in a process that was just forked."""
+        """Let go of what the event loop has opened, in a process that was just forked."""
         serving, self._serving = self._serving, None
         if serving is not None:
             serving.in_child()
@@ -175,16 +175,14 @@ class _Serving:
         # In steps: a signal handler may call this while its own thread is in the midst of it.
         while not self._has_ended:
             self._thread.join(_STEP)
-            waited = time.monotonic() - began
-            if self._server and self._server.is_calling and waited > _PATIENCE:
-                return False
-            if patience is not None and waited > patience:
+            limit = _PATIENCE if self._server and self._server.is_calling else patience
+            if limit is not None and time.monotonic() - began > limit:
                 return False
         self._thread.join(_STEP)  # for its last few instructions
         return True
 
     def in_child(self) -> None:
-        """Let go of what the event loop was waiting for, in a process without its thread."""
+        """Let go of what the event loop waits for, in a process without its thread."""
         if self._selector is not None:
             descriptors = {key.fd for key in (self._selector.get_map() or {}).values()}
             with contextlib.suppress(AttributeError, ValueError):  # it has none, or is closed

@@ -20,7 +20,7 @@ from conftest import AT_ONCE
 from plain_client import CREATE, Client
 from raw_client import RawClient
 
-from libcloud_mcs.emulator import Emulator, delay, meanwhile
+from libcloud_mcs.emulator import Effect, Emulator, delay, meanwhile
 from libcloud_mcs.emulator import _server as server
 from libcloud_mcs.errors import MCSError
 
@@ -235,7 +235,7 @@ def test_its_own_thread_can_close_it_but_not_start_it_again(path):
 
     def stop_and_start():
         other.stop()
-        with pytest.raises(RuntimeError, match=r"a function of meanwhile\(\) cannot start it"):
+        with pytest.raises(RuntimeError, match=r"a function of meanwhile\(\) is still running"):
             other.start()
         seen.append(True)
 
@@ -247,7 +247,10 @@ def test_its_own_thread_can_close_it_but_not_start_it_again(path):
     assert seen == [True, True]
 
 
-def test_from_a_thread_that_a_request_waits_for(monkeypatch, path):
+@pytest.mark.parametrize(
+    "effect", [meanwhile, lambda function: Effect("odd", answer=lambda _: function())]
+)
+def test_from_a_thread_that_a_request_waits_for(monkeypatch, path, effect):
     monkeypatch.setattr(server, "_PATIENCE", 0.1)
 
     def stop_elsewhere():
@@ -256,7 +259,7 @@ def test_from_a_thread_that_a_request_waits_for(monkeypatch, path):
         thread.join()
 
     with Emulator(state=path) as cloud:
-        cloud.inject(meanwhile(stop_elsewhere))
+        cloud.inject(effect(stop_elsewhere))
         with pytest.raises(MCSError):
             cloud.driver(max_tries=1).list_nodes()
     assert is_free(path)
@@ -680,8 +683,10 @@ def test_processes_of_a_pool_use_the_endpoint():
             return driver.create_node(f"node-{number}", "small", driver.list_images()[0]).name
 
         with Emulator() as cloud:
-            with multiprocessing.get_context("fork").Pool(3) as pool:
-                pool.map(work, range(9))
+            pool = multiprocessing.get_context("fork").Pool(3)
+            pool.map(work, range(9))
+            pool.close()
+            pool.join()
             print(sorted(node.name for node in cloud.driver().list_nodes()))
         """
     )
@@ -712,7 +717,7 @@ def test_a_program_that_ends_without_a_stop(path, node_network, tmp_path, last):
     script(
         f"""
         import atexit, os, sys, tempfile, threading
-        from libcloud_mcs.emulator import Emulator, delay, meanwhile
+        from libcloud_mcs.emulator import Effect, Emulator, delay, meanwhile
 
         def ask():
             threading.Thread(target=cloud.driver().list_nodes, daemon=True).start()

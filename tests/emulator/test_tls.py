@@ -307,6 +307,7 @@ def test_files_that_cannot_be_used(files, cert, key, words):
     [
         ({"tls_key": "key.pem"}, "tls_key: it needs tls_cert"),
         ({"tls_key": "key.pem", "tls": True}, "tls_key: it needs tls_cert"),
+        ({"tls": "no"}, "tls: expected True or False, got 'no'"),
         ({"tls_cert": 5}, "tls_cert: '5' cannot be read: "),
         ({"tls_cert": "a\0b"}, "tls_cert: .* cannot be read: embedded null"),
     ],
