@@ -111,7 +111,7 @@ def test_what_is_under_the_emulator_knows_nothing_of_what_is_above():
         "_catalog": set(),
         "_clock": {"_checks", "_transactions"},
         "_settings": {"_checks", "_clock", "cloud"},
-        "_store": {"_catalog", "_checks", "cloud"},
+        "_store": {"_catalog", "_checks", "_lifetime", "cloud"},
         "_backend": {
             *("_checks", "_clock", "_errors", "_settings", "_store", "_transactions", "cloud")
         },

@@ -578,14 +578,25 @@ def test_what_a_forked_child_can_do_with_it(fork, path):
 
 def test_a_forked_child_waits_for_no_thread_of_its_parent(fork, cloud):
     fault = cloud.inject(delay(0))
+    is_changing, is_over = threading.Event(), threading.Event()
+
+    def change():
+        with cloud._transactions():
+            is_changing.set()
+            is_over.wait()
 
     def use_it():
-        fault.remove()
+        with pytest.raises(RuntimeError, match="forked"):
+            fault.remove()
         return cloud.clock.now()
 
-    # The fork happens at a moment at which other threads have these locks.
-    with cloud.clock._lock, cloud.faults._lock:
-        seen = fork(use_it)
+    # The fork happens at a moment at which another thread is in a change.
+    changing = threading.Thread(target=change)
+    changing.start()
+    is_changing.wait()
+    seen = fork(use_it)
+    is_over.set()
+    changing.join()
     assert datetime.fromisoformat(seen) <= cloud.clock.now()
     assert list(cloud.faults) == [fault]
 

@@ -102,6 +102,9 @@ BAD = {
     "debug": NOT_FLAG,
     "state": NOT_PATH,
     "max_records": (*NOT_WHOLE, None, -1, 10**7),
+    "tls": NOT_FLAG,
+    "tls_cert": NOT_PATH,
+    "tls_key": (*NOT_PATH, "key.pem"),  # without its certificate
 }
 
 #: For every setting with an option: text that it cannot be. ``None``: the option takes no text.
@@ -135,6 +138,9 @@ BAD_OPTIONS = {
     "debug": None,
     "state": ["", "/nowhere/at/all"],
     "max_records": ["", "x", "-1", "1.5"],
+    "tls": None,
+    "tls_cert": ["", "/nowhere/at/all"],
+    "tls_key": ["", "key.pem"],
     "fault": [
         *("", "GetBalance", "Nothing cut", "* explode", "* cut=x", "* cut=-1", "* error", "* 'cut"),
         *("* error=200", "* delay=nan", "* delay=-1", "* overload=1", "* cut nth=0", "* cut on=*"),
@@ -554,8 +560,11 @@ def test_an_empty_body_has_no_fields(cloud):
 
 
 def test_a_route_that_is_not_there(control):
-    for method, name in (("GET", "nothing"), ("PUT", "clock"), ("POST", "state"), ("GET", "")):
-        assert "there is no such thing" in control(method, name, "", status=404)
+    for name in ("nothing", ""):
+        assert "there is no such thing" in control("GET", name, "", status=404)
+    for method, name in (("PUT", "clock"), ("POST", "state")):
+        message = control(method, name, "", status=405)
+        assert message.startswith(f"the method {method!r} is none of GET, ")
 
 
 @pytest.mark.parametrize("name", EFFECTS)

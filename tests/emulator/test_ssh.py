@@ -453,7 +453,7 @@ def test_a_node_without_room_for_its_disk(cloud, driver, monkeypatch, caplog):
     def full(**kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    monkeypatch.setattr("tempfile.mkdtemp", full)
     node = driver.create_node("web", "small", IMAGE)
     assert driver.ex_get_node("web").state == "running"
     assert not is_up(node)

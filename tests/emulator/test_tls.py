@@ -307,9 +307,9 @@ def test_files_that_cannot_be_used(files, cert, key, words):
     [
         ({"tls_key": "key.pem"}, "tls_key: it needs tls_cert"),
         ({"tls_key": "key.pem", "tls": True}, "tls_key: it needs tls_cert"),
-        ({"tls": "no"}, "tls: expected True or False, got 'no'"),
-        ({"tls_cert": 5}, "tls_cert: '5' cannot be read: "),
-        ({"tls_cert": "a\0b"}, "tls_cert: .* cannot be read: embedded null"),
+        ({"tls": "no"}, "tls: expected true or false, got 'no'"),
+        ({"tls_cert": 5}, "tls_cert: expected the path of a file, got 5"),
+        ({"tls_cert": "a\0b"}, "tls_cert: expected the path of a file, got "),
     ],
 )
 def test_settings_that_make_no_sense(settings, words):
@@ -482,7 +482,7 @@ def test_the_command_with_files(command, files):
 def test_the_command_with_files_that_cannot_be_used(command, files, cert, key, words):
     process = command("--tls-cert", files / cert, "--tls-key", files / key)
     printed, error = process.communicate(timeout=30)
-    assert (process.returncode, printed) == (1, "")
+    assert (process.returncode, printed) == (2, "")
     assert re.fullmatch(f"error: {words}.*\n", error)
 
 

@@ -502,7 +502,7 @@ def _logged_in(setting: Callable[[str], Any], host: str, way: access.Access) -> 
                 ssh_timeout=setting("wait_for_passwd_timeout") or 15,
                 maxtries=setting("wait_for_passwd_maxtries") or 15,
                 display_ssh_output=True if shown is None else shown,
-                known_hosts_file=setting("known_hosts_file") or "/dev/null",
+                known_hosts_file=setting("known_hosts_file") or os.devnull,
                 hard_timeout=setting("hard_timeout"),
             ):
                 return way.only(username)
