@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from libcloud.compute.base import Node
@@ -43,12 +43,12 @@ class Access:
     :ivar private_key: The path of the private key that decrypts the machine's password.
     :ivar key_filename: The path of the private key for ssh.
     :ivar agent: Whether an SSH agent has that key.
-    :ivar windows: Whether the machine runs Windows, which Salt installs itself on without ssh.
+    :ivar windows: Whether the machine runs Windows, where Salt does without ssh.
     :ivar gateway: The SSH gateway before the machine, as Salt's own functions take it.
     """
 
     usernames: tuple[str, ...] = ()
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     private_key: str | None = None
     key_filename: str | None = None
     agent: bool = False
@@ -70,6 +70,7 @@ class Access:
         }
         password = passwords["password"]
         windows = bool(setting("win_installer"))
+        agent = agent and not windows
         usernames = setting("win_username" if windows else "ssh_username")
         private_key = _key(setting("private_key"), "private_key")
         key_filename = None
@@ -110,7 +111,7 @@ class Access:
             return self
         account, password, why = "", self.password, "it has none"
         try:
-            told = driver.ex_get_password_data(node, self.private_key)
+            told = driver.ex_get_password_data(node, self.private_key or self.key_filename)
         except (MCSError, ValueError) as error:
             if not secret:
                 raise

@@ -12,6 +12,7 @@ from libcloud_mcs.emulator import error
 from libcloud_mcs.errors import MCSError
 from libcloud_mcs.salt._access import OWN, SETTINGS, Access, Guarded
 
+CIRROS = "cirros-0.3.0-x86_64.qcow2"
 TURNKEY = "turnkey-core-12.0-squeeze-x86.qcow2"
 WINDOWS = {"win_installer": "salt.exe"}
 
@@ -76,6 +77,9 @@ def test_windows_needs_no_key_for_ssh(key):
     assert (access.windows, access.private_key, access.key_filename) == (True, key, None)
     assert read(password="a", win_password="b", **WINDOWS).password == "b"
     assert read(password="a", **WINDOWS).password == "a"
+    assert not read(agent=True, keyname="k", private_key="~/key", **WINDOWS).agent
+    with pytest.raises(ValueError, match="private_key: the path of the private key"):
+        read(agent=True, keyname="k", **WINDOWS)
 
 
 def test_a_gateway_as_salt_takes_it(key):
@@ -203,6 +207,17 @@ def test_what_the_profile_says_stays(cloud, ask):
     assert access == Access(usernames=("root", "admin"), password=told.password)
 
 
+def test_a_key_for_ssh_decrypts_the_password_too(cloud, ask, tmp_path):
+    path = tmp_path / "key"
+    path.write_text(cloud.driver().create_key_pair("mine").private_key)
+    access, _ = ask(Access(key_filename=str(path)), image=CIRROS, ex_keyname="mine")
+    assert access == Access(usernames=("cirros",), key_filename=str(path))
+
+
+def test_a_password_is_not_shown():
+    assert "secret" not in repr(Access(password="secret"))
+
+
 def test_windows_is_told_its_decrypted_password(cloud, ask, tmp_path):
     path = tmp_path / "key"
     path.write_text(cloud.driver().create_key_pair("mine").private_key)
@@ -215,12 +230,14 @@ def test_windows_is_told_its_decrypted_password(cloud, ask, tmp_path):
 @pytest.mark.parametrize(
     ("access", "account"),
     [
-        (Access(key_filename="/key"), "root"),
+        (Access(password="p"), "root"),
         (Access(agent=True), "root"),
         (Access(password="p", windows=True), "Administrator"),
     ],
 )
-def test_with_a_key_it_goes_on_whatever_comes(cloud, ask, caplog, access, account):
+def test_where_only_the_account_is_missing_it_goes_on_whatever_comes(
+    cloud, ask, caplog, access, account
+):
     cloud.inject(error(400, "No such thing"), on="GetPasswordData")
     with caplog.at_level(logging.WARNING):
         access, _ = ask(access)
@@ -228,6 +245,12 @@ def test_with_a_key_it_goes_on_whatever_comes(cloud, ask, caplog, access, accoun
     said = f"The account of the machine 'web' could not be asked for, Salt tries '{account}'"
     assert said in caplog.text
     assert "No such thing" in caplog.text
+
+
+def test_a_key_that_cannot_be_read_is_no_reason_to_stop(ask, caplog, key):
+    access, asked = ask(Access(key_filename=key))
+    assert (access.usernames, asked) == (("root",), [])
+    assert "could not be asked for, Salt tries 'root': private_key: " in caplog.text
 
 
 def test_without_a_password_it_does_not(cloud, ask):
