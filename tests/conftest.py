@@ -38,8 +38,9 @@ AT_ONCE = {
 
 
 def pytest_sessionfinish(session, exitstatus):
-    # CI sets it where everything can be had.
-    skipped = session.config.pluginmanager.get_plugin("terminalreporter").stats.get("skipped")
+    # CI sets it where everything can be had. A worker of pytest-xdist has no reporter.
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter and reporter.stats.get("skipped")
     if skipped and os.environ.get("NOTHING_SKIPPED") and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

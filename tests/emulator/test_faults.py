@@ -186,7 +186,8 @@ def test_what_others_do_between_two_pages(cloud, ask):
         ),
         (
             Effect("odd", answer=lambda _: Answer(200, "text/plain\r\nX: y", b"")),
-            "the fault 'odd' failed: ValueError: 'Content-Type: text/plain\\r\\nX: y' cannot be a header",
+            "the fault 'odd' failed: ValueError: 'Content-Type: text/plain\\r\\nX: y' cannot be a"
+            " header",
         ),
     ],
 )
