@@ -213,22 +213,6 @@ def test_a_tool_that_raises_makes_the_outcome_unclear(level, monkeypatch, raises
     assert tool.count == 1
 
 
-def test_a_body_that_a_tool_gives_too_slowly_is_a_try_that_failed(monkeypatch):
-    class Slow(io.BytesIO):
-        def read(self, *args):
-            time.sleep(0.02)
-            return super().read(1)
-
-    def send(self, request, **kwargs):
-        return self.build_response(
-            request, urllib3.HTTPResponse(Slow(b"x" * 100_000), status=200, preload_content=False)
-        )
-
-    monkeypatch.setattr(HTTPAdapter, "send", send)
-    with pytest.raises(OutcomeUnknownError, match="does not end"):
-        renew(make_driver(timeout=0.1))
-
-
 def test_what_was_known_of_an_earlier_request_says_nothing_of_this_one(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
