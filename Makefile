@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Most tests wait for something, so that four processes keep two cores busy. Tests of one file stay together.
+PYTEST := -m pytest -n 4 --dist loadfile
 
 # Make a virtual environment, or say in one line why not. A Python without ensurepip (Debian's) would
 # leave half of one behind.
@@ -27,7 +29,7 @@ demo: $(VENV)/.demo ## a whole life of instances through libcloud, on the local 
 
 .PHONY: test
 test: $(VENV)/.test salt ## the test suite; what cannot be had here is skipped, and named at the end
-	@$(BIN)/python -m pytest
+	@$(BIN)/python $(PYTEST)
 
 # Salt needs timelib, which has no wheels: without a C compiler and Python's headers, there is no Salt.
 .PHONY: salt
@@ -46,7 +48,7 @@ check: $(VENV)/.dev ## lint, format, types, tests with their coverage
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typed_user.py
-	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage run $(PYTEST) -q
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
@@ -65,7 +67,7 @@ consumers: .venv-consumers/.ready ## programs of others, run for real: climos, m
 
 .PHONY: lower-bounds
 lower-bounds: .venv-lower-bounds/.ready ## the whole test suite with the oldest libcloud and lxml
-	@.venv-lower-bounds/bin/python -m pytest -q
+	@.venv-lower-bounds/bin/python $(PYTEST) -q
 
 .PHONY: dist
 dist: .venv-dist/.ready ## the wheel and the sdist, in dist/, checked

@@ -21,17 +21,12 @@ from http.client import responses
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+
 from libcloud_mcs.emulator._errors import Refusal, RefusedError
 from libcloud_mcs.emulator._faults import Effect
 from libcloud_mcs.emulator._lifetime import watch_socket
 from libcloud_mcs.emulator.wire import Answer, Request, render, render_refusal
-
-try:
-    from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
-except ImportError:
-    raise ImportError(
-        "the emulator needs the package 'tornado': pip install 'libcloud-mcs[emulator]'"
-    ) from None
 
 if TYPE_CHECKING:
     import ssl

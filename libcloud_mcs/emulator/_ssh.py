@@ -311,11 +311,10 @@ async def _run(process: asyncssh.SSHServerProcess[bytes], instance: Instance, di
             process.exit(status)
     else:
         ended.cancel()
-        if child.returncode is None:
-            # Nothing that nobody waits for any more stays behind on this machine.
-            with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.killpg(child.pid, signal.SIGKILL)
-            await child.wait()
+        # Nothing that nobody waits for any more stays behind on this machine.
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(child.pid, signal.SIGKILL)
+        await child.wait()
     await hung_up
     feeding.cancel()
     await asyncio.wait({feeding})

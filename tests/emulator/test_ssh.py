@@ -449,6 +449,22 @@ def test_a_node_whose_port_somebody_has(cloud, driver, node_network, caplog):
     assert f"no SSH server can listen on {taken} port 2222" in caplog.text
 
 
+def test_who_comes_while_a_node_goes_down_is_sent_away(cloud, driver, monkeypatch):
+    node = driver.create_node("web", "small", IMAGE)
+    serve = asyncssh.run_server
+
+    async def run_server(*args, **kwargs):
+        # The connection was accepted, and is not known yet.
+        cloud.cloud.stop("web", force=True)
+        cloud.match_ssh()
+        return await serve(*args, **kwargs)
+
+    monkeypatch.setattr(asyncssh, "run_server", run_server)
+    with socket.create_connection((node.public_ips[0], 2222), timeout=30) as client:
+        assert client.recv(1024) == b""
+    assert not is_up(node)
+
+
 def test_a_node_without_room_for_its_disk(cloud, driver, monkeypatch, caplog):
     def full(**kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -308,8 +308,8 @@ def test_files_that_cannot_be_used(files, cert, key, words):
         ({"tls_key": "key.pem"}, "tls_key: it needs tls_cert"),
         ({"tls_key": "key.pem", "tls": True}, "tls_key: it needs tls_cert"),
         ({"tls": "no"}, "tls: expected true or false, got 'no'"),
-        ({"tls_cert": 5}, "tls_cert: expected the path of a file, got 5"),
-        ({"tls_cert": "a\0b"}, "tls_cert: expected the path of a file, got "),
+        ({"tls_cert": 5}, "tls_cert: expected the path of a file or None, got 5"),
+        ({"tls_cert": "a\0b"}, "tls_cert: expected the path of a file or None, got "),
     ],
 )
 def test_settings_that_make_no_sense(settings, words):
