@@ -49,7 +49,7 @@ class Endpoint:
     answer.status_code = 200
     body = b""
 
-    def take(self, action, params, read, end):
+    def take(self, begun, action, params, read, end):
         return understood(action, params, self.answer, self.body, read)
 
 
