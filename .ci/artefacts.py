@@ -32,7 +32,7 @@ def main(folder):
 
 
 def package(tracked):
-    return {name for name in tracked if name.startswith("libcloud_mcs/")}
+    return {name for name in tracked if name.startswith(("libcloud_mcs/", "libcloud_mcs_pytest"))}
 
 
 def stem(sdist):

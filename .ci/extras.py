@@ -59,7 +59,7 @@ TELLS = {
     "emulator": ("import libcloud_mcs.emulator", "libcloud-mcs[emulator]"),
     "deploy": (
         DRIVER + "driver.deploy_node(name='web', size='small', image='x', deploy=None)",
-        "paramiko is not installed",
+        "libcloud-mcs[deploy]",
     ),
 }
 
