@@ -21,11 +21,11 @@ from http.client import responses
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream
 
 from libcloud_mcs.emulator._errors import Refusal, RefusedError
 from libcloud_mcs.emulator._faults import Effect
-from libcloud_mcs.emulator._lifetime import watch_socket
+from libcloud_mcs.emulator._lifetime import no_fork, watch_socket
 from libcloud_mcs.emulator.wire import Answer, Request, render, render_refusal
 
 if TYPE_CHECKING:
@@ -113,30 +113,31 @@ class HTTPServer:
             await asyncio.wait(self._connections)
 
     def _accept(self) -> None:
-        try:
-            client, _ = self._bound.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # it has gone again
-        except OSError as error:
-            # Such as too many open files: trying at once would change nothing.
-            _log.error("no connection can be accepted for a second: %s", error)
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(self._bound)
-            self._reopening = loop.call_later(1, self.open)
-            return
-        client.setblocking(False)
-        try:
-            client.getpeername()  # where wrap_socket() fails at this, it leaves the socket open
-            stream = self._stream(client)
-        except OSError:  # it has gone again, before a handshake could begin
-            client.close()
-            return
-        watch_socket(stream.socket)
+        with no_fork:
+            try:
+                client, _ = self._bound.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return  # it has gone again
+            except OSError as error:
+                # Such as too many open files: trying at once would change nothing.
+                _log.error("no connection can be accepted for a second: %s", error)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(self._bound)
+                self._reopening = loop.call_later(1, self.open)
+                return
+            try:
+                stream = self._stream(client)
+            except OSError:  # it has gone again, before a handshake could begin
+                client.close()
+                return
+            watch_socket(stream.socket)
         task = asyncio.get_running_loop().create_task(_Connection(self, stream).serve())
         self._connections[task] = stream
         task.add_done_callback(self._connections.pop)
 
     def _stream(self, client: socket.socket) -> IOStream:
+        client.setblocking(False)
+        client.getpeername()  # where wrap_socket() fails at this, it leaves the socket open
         if self._tls is None:
             return IOStream(client)
         return SSLIOStream(
@@ -223,8 +224,8 @@ class _Connection:
             self._stream.set_nodelay(True)
             while await self._serve_request():
                 await asyncio.sleep(0)  # many may have come at once
-        except StreamClosedError:
-            pass  # the client has gone
+        except OSError:
+            pass  # the client has gone, or what it sends is not TLS any more
         finally:
             self._stream.close()
 

@@ -14,12 +14,13 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-__all__ = ["Folder", "keep_forever", "release", "watch", "watch_socket"]
+__all__ = ["Folder", "keep_forever", "no_fork", "release", "watch", "watch_socket"]
 
 
 T = TypeVar("T")
@@ -27,6 +28,9 @@ T = TypeVar("T")
 _owners: weakref.WeakKeyDictionary[Any, tuple[Callable[[Any], None], Callable[[Any], None]]] = (
     weakref.WeakKeyDictionary()
 )
+#: Held while a socket is opened and not yet watched: no fork happens meanwhile.
+no_fork = threading.RLock()
+
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
@@ -46,7 +50,7 @@ def watch_socket(watched: socket.socket) -> None:
     Let go of a socket in every process that is forked from this one, so that it is closed when it
     is closed here.
 
-    :param watched: The socket.
+    :param watched: The socket. It was opened while :data:`no_fork` was held.
     """
     _sockets.add(watched)
 
@@ -100,6 +104,7 @@ _folders: weakref.WeakSet[Folder] = weakref.WeakSet()
 
 
 def _in_child() -> None:
+    no_fork.release()
     release({watched.fileno() for watched in _sockets} - {-1})  # -1: it is closed
     for folder in _folders:
         folder.in_child()
@@ -118,4 +123,6 @@ def _at_exit() -> None:
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(
+        before=no_fork.acquire, after_in_parent=no_fork.release, after_in_child=_in_child
+    )

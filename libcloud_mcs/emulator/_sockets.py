@@ -7,7 +7,7 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 
-from libcloud_mcs.emulator._lifetime import watch_socket
+from libcloud_mcs.emulator._lifetime import no_fork, watch_socket
 
 __all__ = ["is_loopback", "listen"]
 
@@ -28,7 +28,9 @@ def listen(
     try:
         # It lets no two processes share a port: SO_REUSEADDR is set only where that is not its
         # meaning.
-        bound = socket.create_server((host, port), family=family, backlog=128)
+        with no_fork:
+            bound = socket.create_server((host, port), family=family, backlog=128)
+            watch_socket(bound)
     except OSError as error:
         number = error.errno or 0
         reason = str(error.strerror).partition(" (")[0]  # the address is named already
@@ -39,7 +41,6 @@ def listen(
                 f" ifconfig lo0 alias {host} up' adds this address"
             )
         raise OSError(number, f"{what} on {host} port {port}: {reason}{told}") from None
-    watch_socket(bound)
     bound.setblocking(False)
     return bound
 

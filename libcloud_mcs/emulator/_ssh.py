@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from libcloud_mcs.emulator._lifetime import Folder, watch_socket
+from libcloud_mcs.emulator._lifetime import Folder, no_fork, watch_socket
 from libcloud_mcs.emulator._sockets import listen
 from libcloud_mcs.emulator.cloud import Instance
 
@@ -196,8 +196,9 @@ class _NodeServer:
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it has gone again
-            client, _ = self._socket.accept()
-            watch_socket(client)
+            with no_fork:
+                client, _ = self._socket.accept()
+                watch_socket(client)
             client.setblocking(False)
             self._follow(self._serve(client))
 

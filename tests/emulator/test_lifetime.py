@@ -15,6 +15,7 @@ import weakref
 from datetime import datetime, timedelta
 from functools import partial
 
+import paramiko
 import pytest
 from conftest import AT_ONCE
 from plain_client import CREATE, Client
@@ -544,6 +545,24 @@ def test_a_forked_child_keeps_no_node_busy(fork, node_network):
                 pass
     with Emulator(**settings, instances=1):
         socket.create_connection((address, 2222), timeout=30).close()
+
+
+def test_a_forked_child_keeps_no_command_waiting(fork, node_network):
+    settings = {**AT_ONCE, "node_network": node_network, "ssh": True, "ssh_port": 2222}
+    with Emulator(**settings) as cloud, paramiko.SSHClient() as ssh:
+        driver = cloud.driver()
+        node = driver.create_node("web", "small", driver.list_images()[0])
+        known = driver.ex_get_password_data(node)
+        ssh.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+        ssh.connect(node.public_ips[0], 2222, known.account, known.password)
+        stdin, stdout, _ = ssh.exec_command("cat", timeout=30)
+        stdin.write("here")
+        stdin.flush()
+        assert stdout.read(4) == b"here"
+        fork(lambda: None)
+        stdin.close()
+        assert stdout.read() == b""
+        assert stdout.channel.recv_exit_status() == 0
 
 
 def test_what_a_forked_child_can_do_with_it(fork, path):
