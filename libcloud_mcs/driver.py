@@ -421,9 +421,9 @@ class MCSNodeDriver(NodeDriver):
         """
         if ex_node_ids is None and ex_names is None:
             return self._list_nodes(ex_filters=ex_filters)
-        wanted = [] if ex_node_ids is None else arguments.several(ex_node_ids, "ex_node_ids")
+        wanted = [] if ex_node_ids is None else _several(ex_node_ids, "ex_node_ids")
         ids = {_reference(node, Node, "ex_node_ids"): node for node in wanted}
-        wanted = [] if ex_names is None else arguments.several(ex_names, "ex_names")
+        wanted = [] if ex_names is None else _several(ex_names, "ex_names")
         names = dict.fromkeys(_node_name(node, "ex_names") for node in wanted)
         found = {
             node.id: node
@@ -819,7 +819,7 @@ class MCSNodeDriver(NodeDriver):
             says which, and of one that runs which addresses it has.
         :raises NotFoundError: If no node has an ID or name that was given.
         """
-        nodes = arguments.several(nodes, "nodes")
+        nodes = _several(nodes, "nodes")
         # By their IDs, each once.
         awaited = {_reference(node, Node, "nodes"): node for node in nodes}
         arguments.seconds(wait_period, "wait_period")
@@ -1179,6 +1179,11 @@ def _nothing_done(error: BaseException) -> bool:
     if not isinstance(error, MCSError) or isinstance(error, OutcomeUnknownError):
         return False
     return error.http_code < 500
+
+
+def _several(named: Iterable[T], argument: str) -> list[T]:
+    """Check a list of what names nodes. People keep things by their IDs: of a mapping, its keys."""
+    return arguments.several(named.keys() if isinstance(named, Mapping) else named, argument)
 
 
 def _reference(value: object, kind: type, argument: str) -> str:

@@ -95,7 +95,7 @@ ANYTHING = {
     "bytes": b"web",
     "a number": 5,
     "a list": ["web"],
-    "a mapping": {"a": "b"},
+    "a mapping": {"web": "b"},
     "an object": object(),
     "a class": Node,
     "a state": NodeState.RUNNING,
@@ -169,20 +169,21 @@ WRONG_NODES = [
     bytearray(b"web"),
 ]
 IDS = Argument(
-    ("a list",),
+    ("a list", "a mapping"),
     lambda world: [
         *([each] for each in things(world.node)),
         things(world.node),
         iter(things(world.node)),
         {world.node.name},
+        {world.node.id: "of no account"},
         (world.node,),
     ],
     same=True,
     wrong=WRONG_NODES,
 )
 NAMES = Argument(
-    ("None", "a list"),
-    lambda world: [[world.node], ["web"], ("web",), iter(["web", "none"])],
+    ("None", "a list", "a mapping"),
+    lambda world: [[world.node], ["web"], ("web",), iter(["web", "none"]), {"web": 1}],
     same=True,
     wrong=[*WRONG_NODES, [Node("i-1", None, NodeState.RUNNING, [], [], None)]],
 )
