@@ -169,7 +169,10 @@ def tls(authority):
 
 @pytest.fixture
 def server():
-    """A server that treats each connection as it is told."""
+    """
+    A server that treats each connection as it is told, and closes it after one request. A complete
+    response needs ``Connection: close``: a client may send its next request before it sees the end.
+    """
 
     def run(treat):
         listener = socket.create_server(("127.0.0.1", 0))

@@ -518,7 +518,8 @@ def test_libclouds_own_retry_has_no_part_in_it(requests_mock, driver, monkeypatc
 
 
 def answer(body, length=None):
-    head = f"HTTP/1.1 200 OK\r\nContent-Length: {length or len(body)}\r\n\r\n"
+    size = length or len(body)
+    head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n"
     return (head + body).encode()
 
 

@@ -45,7 +45,7 @@ def nowhere():
 
 
 def answer(status, body):
-    head = f"HTTP/1.1 {status} So\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"HTTP/1.1 {status} So\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     return lambda connection: connection.sendall((head + body).encode())
 
 

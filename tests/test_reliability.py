@@ -603,8 +603,8 @@ def test_a_zip_bomb_is_no_better(server):
 
 
 def test_a_body_that_is_not_as_it_says_it_is_packed(server):
-    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n12345"
-    url, _ = server(lambda connection: connection.sendall(head))
+    head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: 5"
+    url, _ = server(lambda connection: connection.sendall(head + b"\r\n\r\n12345"))
     driver = MCSNodeDriver("key", "secret", url=url, max_tries=1)
     with pytest.raises(MCSError):
         driver.ex_get_balance()
