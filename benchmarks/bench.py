@@ -264,7 +264,7 @@ def signing(quick: bool) -> Rows:
     from botocore.auth import SigV2Auth
     from botocore.credentials import Credentials
 
-    from libcloud_mcs.signature import canonical_query, sign, string_to_sign
+    from libcloud_mcs._signature import canonical_query, sign, string_to_sign
 
     class Request:
         method, url = "POST", "http://localhost/mcs/v1"

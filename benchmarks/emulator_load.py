@@ -25,7 +25,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from libcloud_mcs.signature import canonical_query, sign, string_to_sign
+from libcloud_mcs._signature import canonical_query, sign, string_to_sign
 
 IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

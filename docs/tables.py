@@ -31,7 +31,7 @@ def actions() -> str:
             f"`{action.name}`",
             action.kind.value,
             f"`{action.verb}`",
-            f"`{action.holder}`" if action.holder else "the root",
+            f"`{action.result_key}`" if action.result_key else "the root",
             ", ".join(f"`{name}`" for name in action.filters),
         )
         for action in ACTIONS.values()

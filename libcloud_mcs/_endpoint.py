@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 from requests import exceptions as failures
 
-from libcloud_mcs.signature import canonical_host
+from libcloud_mcs._signature import canonical_host
 
 __all__ = ["DEFAULT_URL", "Endpoint"]
 

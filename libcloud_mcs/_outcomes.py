@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import requests
 
+from libcloud_mcs._response import Refusal, excerpt, parse_answer
 from libcloud_mcs._transport import certificate_refused, never_sent, reason
 from libcloud_mcs.actions import Action, Kind
 from libcloud_mcs.errors import (
@@ -27,7 +28,6 @@ from libcloud_mcs.errors import (
     OutcomeUnknownError,
     RateLimitError,
 )
-from libcloud_mcs.response import Refusal, excerpt, parse_answer
 
 __all__ = ["failed", "understood"]
 

@@ -29,8 +29,8 @@ import urllib3.exceptions
 from requests import exceptions as failures
 from requests.adapters import HTTPAdapter
 
+from libcloud_mcs._response import without_signature
 from libcloud_mcs._trust import Trust
-from libcloud_mcs.response import without_signature
 
 __all__ = ["FAILURES", "Session", "certificate_refused", "never_sent", "reason"]
 

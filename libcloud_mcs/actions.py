@@ -32,10 +32,10 @@ class Action(NamedTuple):
     kind: Kind
     #: The verb of :class:`~libcloud_mcs.driver.MCSNodeDriver` behind which it stands.
     verb: str
-    #: The element of the answer that holds its content; ``""``: the root itself.
-    holder: str = ""
-    #: For a set: the element that is repeated in it, once for each thing.
-    item: str = ""
+    #: The element of the response that holds the result; ``""``: the root itself.
+    result_key: str = ""
+    #: For a set: the element that is repeated in the result, once for each thing.
+    item_key: str = ""
     #: The field names that ``Filter.n.Name`` may take.
     filters: tuple[str, ...] = ()
     #: The call of the driver that tells whether the action was carried out, with the wire

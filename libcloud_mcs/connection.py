@@ -28,12 +28,12 @@ from libcloud_mcs import _outcomes as outcomes
 from libcloud_mcs._arguments import one_of, positive, whole
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._proxy import checked_proxy, environment_proxy, without_credentials
+from libcloud_mcs._signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
 from libcloud_mcs._transport import FAILURES, Session
 from libcloud_mcs._trust import Trust
 from libcloud_mcs._turns import Turns
 from libcloud_mcs.actions import ACTIONS, Action
 from libcloud_mcs.errors import MCSError, RateLimitError
-from libcloud_mcs.signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
 
 __all__ = ["MCSConnection"]
 
@@ -186,7 +186,7 @@ class MCSConnection(ConnectionUserAndKey):
         :param action: The name of the action.
         :param params: Its own parameters; those that every request has are added.
         :param read: Makes of the answer what the caller wants; it gets what
-            :func:`~libcloud_mcs.response.parse_answer` makes of it.
+            :func:`~libcloud_mcs._response.parse_answer` makes of it.
         :return: What ``read`` gives.
         :raises ValueError: A parameter cannot be written in UTF-8.
         :raises MCSError: The action was not carried out.

@@ -23,8 +23,9 @@ from libcloud.compute.base import (
 )
 from libcloud.compute.types import NodeState, Provider
 
-from libcloud_mcs import __version__, _key_text, convert, keys
+from libcloud_mcs import __version__, _key_text, keys
 from libcloud_mcs import _arguments as arguments
+from libcloud_mcs import _convert as convert
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._paging import Fetch, collect, pages, side_by_side
 from libcloud_mcs._waiting import INTERFACES, Addresses, until_running
@@ -1088,7 +1089,7 @@ class MCSNodeDriver(NodeDriver):
                 return fetch(offset)
 
         def rows_and_total(answer: Row) -> tuple[list[T], int | None]:
-            return read(answer[entry.item]), convert.integer(answer.get("Total"))
+            return read(answer[entry.item_key]), convert.integer(answer.get("Total"))
 
         return fetch
 

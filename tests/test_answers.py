@@ -15,10 +15,10 @@ from libcloud.common.types import MalformedResponseError
 from libcloud.compute.base import NodeImage
 from libcloud.compute.types import NodeState
 
+from libcloud_mcs._response import parse_answer
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.errors import MalformedAnswerError, MCSError, OutcomeUnknownError
-from libcloud_mcs.response import parse_answer
 
 URL = "https://mosapi.meituan.com/mcs/v1"
 

@@ -31,20 +31,20 @@ def imports(path):
 #: What each room of the driver may know of the others.
 ROOMS = {
     "actions": set(),
-    "signature": set(),
+    "_signature": set(),
     "errors": set(),
     "records": set(),
     "_paging": set(),
     "_arguments": set(),
     "_key_text": {"_arguments"},
     "keys": {"_arguments", "errors", "_key_text"},
-    "response": {"actions", "errors"},
+    "_response": {"actions", "errors"},
     "_proxy": set(),
     "_trust": set(),
-    "_transport": {"response", "_trust"},
+    "_transport": {"_response", "_trust"},
     "_turns": {"errors"},
-    "_endpoint": {"signature"},
-    "_outcomes": {"actions", "errors", "response", "_transport"},
+    "_endpoint": {"_signature"},
+    "_outcomes": {"actions", "errors", "_response", "_transport"},
     "connection": {
         "actions",
         "_arguments",
@@ -52,19 +52,19 @@ ROOMS = {
         "errors",
         "_outcomes",
         "_proxy",
-        "signature",
+        "_signature",
         "_transport",
         "_trust",
         "_turns",
     },
-    "convert": {"actions", "_arguments", "errors", "records"},
+    "_convert": {"actions", "_arguments", "errors", "records"},
     "_waiting": {"errors"},
     "_deploying": {"_arguments", "_key_text", "_waiting"},
     "driver": {
         "actions",
         "_arguments",
         "connection",
-        "convert",
+        "_convert",
         "_deploying",
         "_endpoint",
         "errors",
@@ -89,7 +89,7 @@ def test_a_room_knows_only_what_it_should(room):
 
 
 def test_the_emulator_shares_only_the_table_and_the_signature_with_the_driver():
-    shared = {"libcloud_mcs.actions", "libcloud_mcs.signature"}
+    shared = {"libcloud_mcs.actions", "libcloud_mcs._signature"}
     for path in (PACKAGE / "emulator").glob("*.py"):
         others = {name for name in imports(path) if ".emulator" not in name} - shared
         # Emulator.driver() gives its users a driver that is connected to it.
@@ -170,7 +170,7 @@ def test_every_action_has_a_verb_and_a_handler():
         verb = getattr(MCSNodeDriver, action.verb)
         assert f"``{action.name}``" in verb.__doc__
         assert bool(action.find_out) is (action.kind is not Kind.READ)
-        assert bool(action.item) is action.holder.endswith("Set")
+        assert bool(action.item_key) is action.result_key.endswith("Set")
 
 
 def test_what_costs_money_is_what_the_specification_says():

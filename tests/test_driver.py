@@ -12,7 +12,7 @@ from libcloud.compute.base import NodeAuthPassword, NodeAuthSSHKey
 from libcloud.compute.types import NodeState
 from ssh_keys import new_key, public_text
 
-from libcloud_mcs.convert import NODE_STATES
+from libcloud_mcs._convert import NODE_STATES
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator, error
 from libcloud_mcs.errors import (

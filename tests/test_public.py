@@ -21,11 +21,6 @@ SURFACE = {
     "libcloud_mcs": "MCSNodeDriver __version__",
     "libcloud_mcs.actions": "ACTIONS Action Kind",
     "libcloud_mcs.connection": "MCSConnection",
-    "libcloud_mcs.convert": (
-        "NODE_STATES Sizes duration filters integer metadata numbered reference row_id text time"
-        " time_if_any to_balance to_contract to_image to_key_pair to_metadata to_network_interface"
-        " to_nodes to_password_data to_size to_state to_true to_volume"
-    ),
     "libcloud_mcs.driver": "MCSNodeDriver",
     "libcloud_mcs.emulator": (
         "Account Clock Effect Emulator Fault Record StateError boot_fail content_type cut delay"
@@ -47,11 +42,7 @@ SURFACE = {
         "decrypt_password generate_key_pair load_private_key public_key_fingerprint"
     ),
     "libcloud_mcs.records": "Balance Contract NetworkInterface PasswordData",
-    "libcloud_mcs.response": "Refusal excerpt parse_answer without_signature",
     "libcloud_mcs.salt": "",
-    "libcloud_mcs.signature": (
-        "SIGNATURE_METHODS canonical_host canonical_query sign string_to_sign"
-    ),
     "libcloud_mcs_pytest": "mcs_driver mcs_emulator",
 }
 

@@ -9,7 +9,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libcloud_mcs.signature import canonical_host, canonical_query, sign, string_to_sign
+from libcloud_mcs._signature import canonical_host, canonical_query, sign, string_to_sign
 
 # The one vector that is known to be genuine; its secret is the service's own example.
 ACCESS_KEY = "4ba303cc17454cc7904e044db2a3c912"

@@ -278,8 +278,8 @@ def _page(
         limit = paging.max_limit if limit is None else min(limit, paging.max_limit)
     page = rows[offset:] if limit is None else rows[offset : offset + limit]
     return {
-        entry.holder: {
-            entry.item: [to_row(row) for row in page],
+        entry.result_key: {
+            entry.item_key: [to_row(row) for row in page],
             "Total": len(rows),
             "Limit": len(page),  # "the number of instances that are in fact returned"
             "Offset": offset,

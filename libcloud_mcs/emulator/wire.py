@@ -16,9 +16,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
+from libcloud_mcs._signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
 from libcloud_mcs.actions import ACTIONS, Kind
 from libcloud_mcs.emulator._errors import Refusal, RefusedError
-from libcloud_mcs.signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
 
 __all__ = [
     "Answer",

@@ -13,7 +13,7 @@ from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.support.ui import WebDriverWait
 
-from libcloud_mcs.convert import NODE_STATES
+from libcloud_mcs._convert import NODE_STATES
 from libcloud_mcs.emulator import Emulator
 from libcloud_mcs.emulator._page import render_page
 

@@ -2,7 +2,7 @@
 Bytes of an answer → a plain tree of ``dict``, ``list`` and ``str``, the same from XML and JSON.
 
 The bytes are UTF-8 whatever their headers say, and all scalars are text, as XML has them: what is
-a number, a date or a boolean is for :mod:`libcloud_mcs.convert` to say.
+a number, a date or a boolean is for :mod:`libcloud_mcs._convert` to say.
 """
 
 from __future__ import annotations
@@ -161,22 +161,22 @@ def _refusal(content: Any) -> Refusal:
 def _shaped(action: Action, content: Any) -> Any:
     # An element without children reads as "" in XML, as does null in JSON as nothing at all.
     content = _record(content, action.name + "Response")
-    if not action.holder:
+    if not action.result_key:
         return content
-    if not action.item:
-        if action.holder not in content:
-            raise ValueError(f"it has no {action.holder}")
-        answer = content[action.holder]
-        return answer if action.holder == "return" else _record(answer, action.holder)
-    if content and action.holder not in content:
-        raise ValueError(f"it has no {action.holder}")
-    rows = _record(content.get(action.holder, ""), action.holder)
-    items = rows.get(action.item) or []
+    if not action.item_key:
+        if action.result_key not in content:
+            raise ValueError(f"it has no {action.result_key}")
+        answer = content[action.result_key]
+        return answer if action.result_key == "return" else _record(answer, action.result_key)
+    if content and action.result_key not in content:
+        raise ValueError(f"it has no {action.result_key}")
+    rows = _record(content.get(action.result_key, ""), action.result_key)
+    items = rows.get(action.item_key) or []
     if isinstance(items, dict):
         items = [items]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError(f"{action.item} is no list of records")
-    rows[action.item] = items
+        raise ValueError(f"{action.item_key} is no list of records")
+    rows[action.item_key] = items
     return rows
 
 
