@@ -1,13 +1,17 @@
 """Kept state: whatever happens to the process, what was acknowledged is there again."""
 
+import contextlib
+import json
 import os
+import shutil
 import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 import requests
@@ -304,3 +308,54 @@ def test_a_state_that_cannot_be_used_ends_the_command(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: state: ")
+
+
+# Files of earlier versions
+
+OLD = Path(__file__).parent / "state_version_1.db"
+#: What ``/_emulator/state`` and the API tell of the accounts in that file.
+OLD_CONTENT = json.loads(OLD.with_suffix(".json").read_text(encoding="utf-8"))
+
+
+def content(cloud):
+    """Return everything that an emulator tells of its accounts."""
+    with requests.get(cloud.url.replace("/mcs/v1", "/_emulator/state")) as response:
+        accounts = response.json()["accounts"]
+    rows = []
+    for account in cloud.accounts:
+        ask = Client(cloud.url, account.access_key, account.secret, answer_format="json")
+        for instance in ask.tree("DescribeInstances")["InstanceSet"]["Instance"]:
+            for action in (
+                "DescribeInstanceVolumes",
+                "DescribeInstanceNetworkInterfaces",
+                "GetInstanceContractInfo",
+                "GetInstanceMetadata",
+                "GetPasswordData",
+            ):
+                answer = ask(action, InstanceId=instance["instanceId"])
+                status, tree = answer.status_code, answer.json()
+                if action == "GetPasswordData" and instance["instanceName"] == "keyed":
+                    # RSA-OAEP is random.
+                    tree["GetPasswordDataResponse"].pop("passwordData")
+                rows.append([instance["instanceName"], action, status, tree])
+    return json.loads(json.dumps({"accounts": accounts, "rows": rows}))
+
+
+def test_a_file_of_version_1_is_read_whole(path):
+    shutil.copy(OLD, path)
+    options = {
+        "access_key": "first",
+        "accounts": [{"access_key": "second"}],
+        "seed": 7,
+    }
+    for _ in range(2):
+        with Emulator(state=path, **options) as cloud:
+            assert cloud.clock.frozen
+            assert cloud.clock.now() == datetime(2014, 3, 1, 12, 0, 20, tzinfo=timezone.utc)
+            assert [account.secret for account in cloud.accounts] == [
+                "first-secret",
+                "second-secret",
+            ]
+            assert content(cloud) == OLD_CONTENT
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
