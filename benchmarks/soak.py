@@ -112,10 +112,10 @@ class Soak:
         )
         if isinstance(node, Exception):
             time.sleep(1.3)  # until a late request is certainly over
-            made = self.cloud.cloud.find([], [name])
+            made = self.cloud.account.state.find([], [name])
             if made:
                 self.check(isinstance(node, OutcomeUnknownError), f"made, but {node!r}")
-                self.cloud.cloud.remove(name)
+                self.cloud.account.state.remove(name)
             return
         self.check(node.name == name, f"asked for {name}, got {node.name}")
         self.check(self.charges("CreateInstance", node.id) == 1, f"{name}: not charged once")

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from libcloud_mcs.actions import ACTIONS
-from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
-from libcloud_mcs.emulator._errors import Refusal
+from libcloud_mcs.emulator._catalog import CATALOG
+from libcloud_mcs.emulator._errors import ErrorCode
 from libcloud_mcs.emulator._faults import EFFECTS
 from libcloud_mcs.emulator._settings import Settings
 
@@ -40,7 +40,7 @@ def actions() -> str:
 
 
 def refusals() -> str:
-    return table(("code", "when"), [(refusal.status, refusal.reason) for refusal in Refusal])
+    return table(("code", "when"), [(refusal.status, refusal.reason) for refusal in ErrorCode])
 
 
 def types() -> str:
@@ -55,7 +55,7 @@ def types() -> str:
             each.per_hour,
             each.per_month,
         )
-        for each in TYPES
+        for each in CATALOG.types
     ]
     return table(head, rows)
 
@@ -63,7 +63,7 @@ def types() -> str:
 def templates() -> str:
     return table(
         ("name", "status", "account"),
-        [(f"`{each.name}`", each.status, f"`{each.account}`") for each in TEMPLATES],
+        [(f"`{each.name}`", each.status, f"`{each.account}`") for each in CATALOG.templates],
     )
 
 

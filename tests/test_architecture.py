@@ -1,6 +1,7 @@
 """The rules of the design that nobody should break by accident."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 import libcloud_mcs
 from libcloud_mcs.actions import ACTIONS, Kind
 from libcloud_mcs.driver import MCSNodeDriver
-from libcloud_mcs.emulator.actions import HANDLERS
+from libcloud_mcs.emulator._handlers import HANDLERS
 
 PACKAGE = Path(libcloud_mcs.__file__).parent
 
@@ -97,28 +98,78 @@ def test_the_emulator_shares_only_the_table_and_the_signature_with_the_driver():
         assert others == ({"libcloud_mcs.driver"} if gives_drivers else set()), path
 
 
-def test_the_cloud_knows_nothing_of_http():
-    known = imports(PACKAGE / "emulator" / "cloud.py")
-    names = ("_catalog", "_clock", "_errors", "_transactions")
-    assert known == {f"libcloud_mcs.emulator.{name}" for name in names}
+#: The modules of the emulator, from the lowest layer up, and which of the others each may import.
+EMULATOR = {
+    "_checks": set(),
+    "_errors": set(),
+    "_lifetime": set(),
+    "_page": set(),
+    "_signals": set(),
+    "_sockets": {"_lifetime"},
+    "_transactions": set(),
+    "_catalog": set(),
+    "_clock": {"_checks", "_transactions"},
+    "_tls": {"_lifetime"},
+    "_wire": {"_clock", "_errors"},
+    "_instances": {"_catalog", "_clock", "_errors"},
+    "_addresses": {"_errors", "_transactions"},
+    "_public_keys": {"_errors", "_instances"},
+    "_settings": {"_checks", "_clock", "_instances"},
+    "_params": {"_errors", "_instances"},
+    "_ssh": {"_instances", "_lifetime", "_sockets"},
+    "_account": {
+        *("_addresses", "_catalog", "_clock", "_errors", "_instances", "_public_keys"),
+        "_transactions",
+    },
+    "_faults": {"_checks", "_transactions", "_wire"},
+    "_store": {"_account", "_catalog", "_checks", "_instances", "_lifetime"},
+    "_handlers": {"_account", "_catalog", "_clock", "_errors", "_instances", "_params", "_wire"},
+    "_backend": {
+        *("_account", "_addresses", "_catalog", "_checks", "_clock", "_errors", "_faults"),
+        *("_instances", "_settings", "_store", "_transactions"),
+    },
+    "_control": {
+        *("_backend", "_checks", "_clock", "_faults", "_page", "_settings", "_sockets", "_wire"),
+    },
+    "_app": {
+        *("_account", "_backend", "_checks", "_control", "_errors", "_faults", "_handlers"),
+        *("_params", "_settings", "_store", "_wire"),
+    },
+    "_http": {"_errors", "_lifetime", "_wire"},
+    "_server": {"_http", "_lifetime", "_sockets"},
+    "_emulator": {
+        *("_app", "_backend", "_clock", "_control", "_faults", "_instances", "_lifetime"),
+        *("_server", "_settings", "_signals", "_sockets", "_ssh", "_tls"),
+    },
+    "__init__": {
+        *("_backend", "_clock", "_emulator", "_faults", "_instances", "_store", "_wire"),
+    },
+    "__main__": {"_checks", "_emulator", "_faults", "_settings", "_sockets"},
+}
 
 
-def test_what_is_under_the_emulator_knows_nothing_of_what_is_above():
-    below = {
-        "_errors": set(),
-        "_checks": set(),
-        "_transactions": set(),
-        "_catalog": set(),
-        "_clock": {"_checks", "_transactions"},
-        "_settings": {"_checks", "_clock", "cloud"},
-        "_store": {"_catalog", "_checks", "_lifetime", "cloud"},
-        "_backend": {
-            *("_checks", "_clock", "_errors", "_settings", "_store", "_transactions", "cloud")
-        },
+def test_the_emulators_modules_import_only_what_the_table_allows():
+    folder = PACKAGE / "emulator"
+    assert {path.stem for path in folder.glob("*.py")} == set(EMULATOR)
+    for module, allowed in EMULATOR.items():
+        found = {
+            name.removeprefix("libcloud_mcs.emulator").removeprefix(".")
+            for name in imports(folder / f"{module}.py")
+            if name.startswith("libcloud_mcs.emulator")
+        }
+        assert found == allowed, module
+
+
+def test_no_module_imports_itself_over_others():
+    """No circle in the whole package, imports for type checking and inside functions included."""
+    paths = {
+        ".".join(["libcloud_mcs", *path.relative_to(PACKAGE).with_suffix("").parts]): path
+        for path in PACKAGE.rglob("*.py")
     }
-    for name, known in below.items():
-        found = imports(PACKAGE / "emulator" / f"{name}.py")
-        assert found == {f"libcloud_mcs.emulator.{each}" for each in known}, name
+    modules = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    graph = {name: imports(path) & set(modules) for name, path in modules.items()}
+    # Whoever imports a package's module does not import the package: its __init__ is the face.
+    tuple(TopologicalSorter(graph).static_order())
 
 
 #: What the rooms of the Salt extension may know.
@@ -156,11 +207,6 @@ def test_only_the_module_for_salts_loader_knows_salt():
             for name in [getattr(node, "module", None) or node.names[0].name]
         }
         assert ("salt" in names) is (room == "clouds/mcs"), room
-
-
-def test_the_ssh_servers_know_only_instances():
-    known = imports(PACKAGE / "emulator" / "_ssh.py")
-    assert known == {f"libcloud_mcs.emulator.{name}" for name in ("_lifetime", "_sockets", "cloud")}
 
 
 def test_every_action_has_a_verb_and_a_handler():

@@ -463,7 +463,7 @@ def test_what_fails_later_says_which_node_it_was(emulated, ssh):
     emulated.inject(error(409, "no password here"), on="GetPasswordData")
     with pytest.raises(DeploymentError, match="no password here") as caught:
         deploy(emulated)
-    (instance,) = emulated.cloud.instances()
+    (instance,) = emulated.account.state.instances()
     assert caught.value.node.id == instance.instance_id
     assert instance.instance_id in str(caught.value)
     assert (ssh, len(emulated.ledger)) == ([], 1)

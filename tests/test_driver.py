@@ -202,7 +202,7 @@ def test_the_arguments_of_create_node(cloud, driver, key_material):
         driver.create_node("by names", size.name, image.name, ex_keyname="mine"),
         driver.create_node("by IDs", size.id, image.id, ex_keyname=pair.extra["keyId"]),
     ]
-    instances = [cloud.cloud.instance(node.id)[0] for node in made]
+    instances = [cloud.account.state.instance(node.id)[0] for node in made]
     assert {each.type.name for each in instances} == {"small"}
     assert {each.template.name for each in instances} == {IMAGE}
     assert {each.key_pair.name for each in instances} == {"mine"}
@@ -224,7 +224,7 @@ def test_auth_registers_a_key_that_is_not_there_yet(cloud, driver, key_material)
     second = driver.create_node("second", "small", IMAGE, auth=auth)
     (pair,) = [pair for pair in driver.list_key_pairs() if pair.name != other.name]
     for node in (first, second):
-        assert cloud.cloud.instance(node.id)[0].key_pair.name == pair.name
+        assert cloud.account.state.instance(node.id)[0].key_pair.name == pair.name
 
 
 def test_auth_uses_a_key_that_is_there(cloud, driver, key_material):
@@ -234,7 +234,7 @@ def test_auth_uses_a_key_that_is_there(cloud, driver, key_material):
     )
     driver.import_key_pair_from_string("another", public_key())
     node = driver.create_node("first", "small", IMAGE, auth=auth)
-    assert cloud.cloud.instance(node.id)[0].key_pair.name == "mine"
+    assert cloud.account.state.instance(node.id)[0].key_pair.name == "mine"
     assert len(driver.list_key_pairs()) == 2
 
 

@@ -180,7 +180,7 @@ def test_public_keys_are_taken_whatever_is_around_them(cloud, tmp_path, given, h
         pair = driver.import_key_pair_from_file("mine", path if how == "path" else str(path))
     assert pair.fingerprint == public_key_fingerprint(f"{TYPE} {BLOB}", "key")
     # Nothing but the key's line was sent.
-    (sent,) = cloud.cloud.key_pairs()
+    (sent,) = cloud.account.state.key_pairs()
     line = next(line for line in re.split("[\r\n]", given) if BLOB in line)
     assert sent.public_key == line.removeprefix("\ufeff").strip()
 

@@ -14,7 +14,7 @@ from libcloud.compute.base import NodeDriver
 
 import libcloud_mcs
 from libcloud_mcs.driver import MCSNodeDriver
-from libcloud_mcs.emulator.actions import HANDLERS
+from libcloud_mcs.emulator._handlers import HANDLERS
 
 #: Everything that a module gives to others. Whatever is added here is a promise.
 SURFACE = {
@@ -23,15 +23,8 @@ SURFACE = {
     "libcloud_mcs.connection": "MCSConnection",
     "libcloud_mcs.driver": "MCSNodeDriver",
     "libcloud_mcs.emulator": (
-        "Account Clock Effect Emulator Fault Record StateError boot_fail content_type cut delay"
-        " drop_after drop_before error html meanwhile overload too_many"
-    ),
-    "libcloud_mcs.emulator.actions": "HANDLERS Paging",
-    "libcloud_mcs.emulator.cloud": (
-        "Addresses Changes Charge Cloud Instance KeyPair Lease Place Timing Volume"
-    ),
-    "libcloud_mcs.emulator.wire": (
-        "Answer Part Request read_form render render_options render_refusal verify"
+        "Account Charge Clock Effect Emulator Fault Record Response StateError boot_fail"
+        " content_type cut delay drop_after drop_before error html meanwhile overload too_many"
     ),
     "libcloud_mcs.errors": (
         "InsufficientBalanceError InvalidCredentialsError KeyPairNotFoundError MCSError"

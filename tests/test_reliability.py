@@ -35,6 +35,7 @@ from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import (
     Effect,
     Emulator,
+    Response,
     boot_fail,
     cut,
     delay,
@@ -46,8 +47,7 @@ from libcloud_mcs.emulator import (
     overload,
     too_many,
 )
-from libcloud_mcs.emulator.cloud import Lease
-from libcloud_mcs.emulator.wire import Answer
+from libcloud_mcs.emulator._instances import Lease
 from libcloud_mcs.errors import (
     InvalidCredentialsError,
     MCSError,
@@ -172,7 +172,7 @@ def test_a_node_that_was_there_before_is_not_taken_for_the_new_one(cloud, quick,
 
 def test_a_node_of_another_size_is_not_taken_for_the_new_one(cloud, quick):
     def somebody_else():
-        account = cloud.cloud
+        account = cloud.account.state
         size = account.instance_type("large")
         account.create(account.template(IMAGE), size, Lease(1, "H"), "web")
 
@@ -285,7 +285,7 @@ UNCLEAR_CHANGES = {what: entry for what, entry in UNCLEAR.items() if not what.st
 
 
 def registered(cloud):
-    return {pair.name: pair.fingerprint for pair in cloud.cloud.key_pairs()}
+    return {pair.name: pair.fingerprint for pair in cloud.account.state.key_pairs()}
 
 
 def assert_carries(error, cloud, name):
@@ -412,7 +412,9 @@ def test_a_key_whose_registration_is_unclear_is_looked_for(cloud, unclear):
 def somebody_registers(cloud, key, name, answer):
     """Let somebody else register a key just before our request, and say what becomes of ours."""
     effect = Effect(
-        "race", run=lambda: cloud.cloud.import_key_pair(name, key), answer=answer and answer.answer
+        "race",
+        run=lambda: cloud.account.state.import_key_pair(name, key),
+        answer=answer and answer.answer,
     )
     return cloud.inject(effect, on="ImportKeyPair")
 
@@ -425,7 +427,7 @@ def test_a_key_that_somebody_registers_meanwhile_is_used_for_a_node(cloud, quick
         name = "libcloud-" + public_key_fingerprint(key, "key").replace(":", "")
     somebody_registers(cloud, key, name, answer)
     node = quick.create_node("web", "small", IMAGE, auth=NodeAuthSSHKey(key), ex_duration="1H")
-    used = cloud.cloud.instance(node.id)[0].key_pair
+    used = cloud.account.state.instance(node.id)[0].key_pair
     assert used.fingerprint == public_key_fingerprint(key, "key")
     if answer:
         assert used.name == name
@@ -700,14 +702,14 @@ def test_waiting_ends_at_once_when_a_node_is_lost():
             for node, status in zip(nodes, ("disk", "start_fail"), strict=True)
         ]
         tree = {"DescribeInstancesResponse": {"InstanceSet": {"Instance": rows}}}
-        answer = Answer(200, "application/json", json.dumps(tree).encode())
+        answer = Response(200, "application/json", json.dumps(tree).encode())
         with cloud.inject(Effect("start_fail", answer=lambda _: answer), on="DescribeInstances"):
             assert_lost("start_fail")
         cloud.clock.advance(timedelta(seconds=1000))
         assert_lost("deploy_fail")
         driver.destroy_node(nodes[1])
         assert_lost("deleting")
-        cloud.cloud.remove("b")
+        cloud.account.state.remove("b")
         with pytest.raises(MCSError, match="'b' is gone"):
             driver.wait_until_running(nodes, wait_period=0.01, timeout=5)
 
@@ -814,7 +816,7 @@ def test_a_node_may_be_waited_for_by_its_name_before_it_is_listed():
 
 
 def make(cloud, name):
-    account = cloud.cloud
+    account = cloud.account.state
     account.create(account.template(IMAGE), account.instance_type("small"), Lease(1, "H"), name)
 
 

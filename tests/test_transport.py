@@ -327,7 +327,7 @@ def test_waiting_ends_whatever_the_endpoint_sends(dripping, concurrency):
 
 def test_threads_of_a_verb_keep_to_the_time_of_the_verb(cloud):
     for number in range(5):
-        cloud.cloud.add_running(f"web{number}")
+        cloud.account.state.add_running(f"web{number}")
     cloud.inject(delay(600), on="DescribeInstances", nth=2)
     driver = cloud.driver(page_size=2)
     with pytest.raises(MCSError, match="timed out"):

@@ -19,9 +19,9 @@ for _package in ("tornado", "cryptography"):
             f"the emulator needs the package {_package!r}: pip install 'libcloud-mcs[emulator]'"
         )
 
-from libcloud_mcs.emulator._backend import Account
+from libcloud_mcs.emulator._backend import Account, Record
 from libcloud_mcs.emulator._clock import Clock
-from libcloud_mcs.emulator._emulator import Emulator, Record
+from libcloud_mcs.emulator._emulator import Emulator
 from libcloud_mcs.emulator._faults import (
     Effect,
     Fault,
@@ -37,15 +37,19 @@ from libcloud_mcs.emulator._faults import (
     overload,
     too_many,
 )
+from libcloud_mcs.emulator._instances import Charge
 from libcloud_mcs.emulator._store import StateError
+from libcloud_mcs.emulator._wire import Response
 
 __all__ = [
     "Account",
+    "Charge",
     "Clock",
     "Effect",
     "Emulator",
     "Fault",
     "Record",
+    "Response",
     "StateError",
     "boot_fail",
     "content_type",

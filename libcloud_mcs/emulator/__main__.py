@@ -14,6 +14,7 @@ from libcloud_mcs.emulator._checks import ArgumentError, Kind, shown, split_word
 from libcloud_mcs.emulator._emulator import Emulator
 from libcloud_mcs.emulator._faults import EFFECTS, parse_fault
 from libcloud_mcs.emulator._settings import AccountSettings, Setting, Settings
+from libcloud_mcs.emulator._sockets import is_loopback
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         with contextlib.closing(emulator):
             for fault in faults:
                 emulator.inject(**fault)
-            if not emulator.loopback:
+            if not is_loopback(given["host"]):
                 is_secure = given["tls"] or given["tls_cert"]
                 print(
                     f"warning: listening on {given['host']}: others can reach this endpoint,"

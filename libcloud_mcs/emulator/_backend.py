@@ -1,70 +1,111 @@
-"""The accounts of an emulator, and what they have in common: clock, addresses, and the file."""
+"""The accounts of an emulator and everything that they share."""
 
 from __future__ import annotations
 
 import random
 import secrets
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from libcloud_mcs.emulator._account import AccountState
+from libcloud_mcs.emulator._addresses import AddressPool
+from libcloud_mcs.emulator._catalog import CATALOG, Catalog
 from libcloud_mcs.emulator._checks import ArgumentError, shown
-from libcloud_mcs.emulator._clock import Clock
-from libcloud_mcs.emulator._errors import RefusedError
+from libcloud_mcs.emulator._clock import Clock, utc_text
+from libcloud_mcs.emulator._errors import APIError
+from libcloud_mcs.emulator._faults import Effect, Fault, Faults
+from libcloud_mcs.emulator._instances import Charge, Instance
 from libcloud_mcs.emulator._settings import AccountSettings, Settings
 from libcloud_mcs.emulator._store import KeptAccount, Store
 from libcloud_mcs.emulator._transactions import Cell, Transactions
-from libcloud_mcs.emulator.cloud import Addresses, Charge, Cloud
 
-__all__ = ["Account", "Backend"]
+__all__ = [
+    "CHURN_PREFIX",
+    "Account",
+    "Backend",
+    "Record",
+    "charge_data",
+    "fault_data",
+    "record_data",
+]
+
+#: The names of instances that the setting ``churn`` adds and removes begin with this.
+CHURN_PREFIX = "other-"
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account and how to sign for it."""
+    """An account, with its credentials."""
 
     access_key: str
     secret: str = field(repr=False)
-    cloud: Cloud = field(repr=False)
+    state: AccountState = field(repr=False)
 
     @property
     def ledger(self) -> list[Charge]:
-        """Every charge, oldest first."""
-        return list(self.cloud.ledger)
+        """All charges, oldest first."""
+        return list(self.state.ledger)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A request of the API and its outcome."""
+
+    at: datetime
+    access_key: str
+    action: str
+    #: The parameters without the signature and public keys.
+    params: dict[str, str]
+    #: The HTTP status of the response; 0: no response was sent.
+    status: int
+    #: The message of the error; ``""``: a success.
+    message: str
+    #: The name of the fault's effect; ``""``: no fault.
+    fault: str
 
 
 @dataclass
 class _Saved:
-    """What the file has."""
+    """The content of the file, as far as it is compared with the present state."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
     clock: dict[str, Any] | None = None
     serial: int = 0
 
 
-#: What was asked for, and the account that came of it.
-_Given = tuple[AccountSettings, "Account | None"]
+#: The settings of an account, and the account that was made from them.
+_Configured = tuple[AccountSettings, "Account | None"]
 
 
 class Backend:
     """
-    The accounts. Whatever changes, changes in one of :attr:`transactions`, and is saved at its end.
+    The accounts, the clock, the faults and the records. Every change is made in one of
+    :attr:`transactions` and saved at its end.
 
-    :param settings: The emulator's settings. The account of theirs is the first.
-    :raises StateError: If the file of the state cannot be used.
+    :param settings: The settings of the emulator, which include the first account.
+    :raises StateError: If the state file cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, catalog: Catalog = CATALOG) -> None:
         self._settings = settings
-        #: What is made as a whole or not at all.
+        self._catalog = catalog
+        #: The transactions of the emulator.
         self.transactions = Transactions()
-        #: The time of all accounts.
+        #: The clock of all accounts.
         self.clock = settings.clock or Clock()
-        self._addresses = Addresses(settings.node_network, self.transactions)
+        self._addresses = AddressPool(settings.node_network, self.transactions)
         self._accounts: Cell[dict[str, Account]] = Cell(self.transactions, {})
-        wanted: tuple[_Given, ...] = tuple((each, None) for each in (settings, *settings.accounts))
-        self._given = Cell(self.transactions, wanted)
+        #: The faults that are injected into requests.
+        self.faults = Faults(self.transactions)
+        self._records = Cell(self.transactions, self._no_records())
+        configured: tuple[_Configured, ...] = tuple(
+            (each, None) for each in (settings, *settings.accounts)
+        )
+        self._configured = Cell(self.transactions, configured)
         self._store = None if settings.state is None else Store(settings.state)
         self._saved = _Saved()
         self.clock.join(self.transactions)
@@ -72,19 +113,19 @@ class Backend:
         try:
             with self.transactions():
                 self._restore()
-                self._begin(fresh=not self.accounts)
+                self._configure(fresh=not self.accounts)
         except BaseException:
             self.close()
             raise
 
     @property
     def closed(self) -> bool:
-        """Whether there was a file of the state, and it was closed."""
+        """Whether the state file was closed."""
         return self._settings.state is not None and self._store is None
 
     @property
     def accounts(self) -> dict[str, Account]:
-        """All accounts by their access keys, the first one first."""
+        """All accounts by access key, the first account first."""
         return self._accounts.value
 
     @property
@@ -101,41 +142,86 @@ class Backend:
         """
         Add an account.
 
-        :raises ArgumentError: If there is an account with this access key, or not enough addresses.
+        :raises ArgumentError: If the access key is in use, or there are not enough addresses.
         :raises StateError: If the change cannot be saved; the account was not added.
         """
         with self.transactions():
             if settings.access_key in self.accounts:
                 taken = shown(settings.access_key)
-                got = f"{taken}: there is an account {taken} already"
-                raise ArgumentError("access_key", "one that no account has", got)
+                raise ArgumentError("access_key", "one that is not in use", taken)
             return self._add(settings, settings.access_key, settings.secret)
 
     def reset(self) -> None:
         """
-        Begin anew, with the accounts that the settings name.
+        Restore the initial state: the accounts of the settings, real time, no faults, no records.
 
-        :raises StateError: If the change cannot be saved; everything is as it was.
+        :raises StateError: If the change cannot be saved; nothing was changed.
         """
         with self.transactions():
-            (settings, _), *others = self._given.value
-            self._given.put(((settings, self.first), *others))
+            (settings, _), *others = self._configured.value
+            self._configured.put(((settings, self.first), *others))
             self._accounts.put({})
             self._addresses.reset()
             self.clock.reset()
-            self._begin(fresh=True)
+            self.faults.clear()
+            self._records.put(self._no_records())
+            self._configure(fresh=True)
+
+    def inject(self, effect: Effect, **when: Any) -> Fault:
+        """Add a fault, see :meth:`Emulator.inject`."""
+        fault = Fault(effect, owner=self.faults, **when)
+        self.faults.add(fault)
+        return fault
+
+    @property
+    def records(self) -> list[Record]:
+        """The last requests, oldest first."""
+        with self.transactions():
+            return list(self._records.value)
+
+    def record(self, record: Record) -> None:
+        """Add a record, in place of the oldest one if there are too many."""
+        with self.transactions():
+            self._records.value.append(record)
+
+    def instances(self) -> dict[str, tuple[Instance, str]]:
+        """Return all instances of all accounts by their IDs, each with its status."""
+        with self.transactions():
+            now = self.clock.now()
+            return {
+                instance.instance_id: (instance, instance.status(now))
+                for account in self.accounts.values()
+                for instance in account.state.instances()
+            }
+
+    def snapshot(self, url: str) -> dict[str, Any]:
+        """
+        Return the whole state as plain data, without secrets.
+
+        :param url: The URL of the endpoint.
+        """
+        with self.transactions():
+            now = self.clock.now()
+            return {
+                "url": url,
+                "now": utc_text(now),
+                "frozen": self.clock.frozen,
+                "accounts": [_account_data(each, now) for each in self.accounts.values()],
+                "requests": [record_data(each) for each in self._records.value],
+                "faults": [fault_data(each) for each in self.faults],
+            }
 
     def close(self) -> None:
-        """Close the file of the state, where there is one."""
+        """Close the state file, if there is one."""
         if self._store:
             self._store.close()
             self._store = None
 
     def in_child(self, check: Callable[[], object]) -> None:
         """
-        Let go of the file in a process that was just forked: it is its parent's.
+        Abandon the state file in a forked process: it belongs to the parent.
 
-        :param check: Called at the end of each change; it refuses.
+        :param check: Called at the end of each change; it raises an exception.
         """
         if self._store:
             self._store.abandon()
@@ -143,39 +229,50 @@ class Backend:
         self.transactions.in_child()
         self.transactions.save = check
 
-    # What these stand on
+    # Helpers
+
+    def _no_records(self) -> deque[Record]:
+        return deque(maxlen=self._settings.max_records)
 
     def _restore(self) -> None:
-        """Take up what the file has."""
+        """Restore the content of the file."""
         if self._store is None:
             return
         with self._store.reading() as kept:
             accounts = {each.access_key: self._restored(each) for each in kept.accounts}
             if kept.clock is not None:
                 self.clock.restore(kept.clock)
-            self._addresses.keep(kept.serial)
+            self._addresses.reserve(kept.serial)
         self._accounts.put(accounts)
         self._saved = _Saved(accounts, kept.clock, kept.serial)
 
     def _restored(self, kept: KeptAccount) -> Account:
-        cloud = self._new_cloud(kept.seed, kept.balance)
-        cloud.restore(kept.balance_at, kept.drawn, kept.instances, kept.key_pairs, kept.ledger)
-        return Account(kept.access_key, kept.secret, cloud)
+        state = self._new_state(kept.seed, kept.balance)
+        state.restore(
+            kept.balance_at,
+            kept.drawn,
+            kept.instances,
+            kept.key_pairs,
+            kept.templates,
+            kept.ledger,
+        )
+        return Account(kept.access_key, kept.secret, state)
 
-    def _begin(self, *, fresh: bool) -> None:
+    def _configure(self, *, fresh: bool) -> None:
         """
-        Make the accounts that the settings name, but for those that are there.
+        Create the accounts of the settings that do not exist yet.
 
-        :param fresh: Whether none is there. Otherwise those without an access key are among them.
+        :param fresh: Whether there are no accounts. Otherwise the accounts without an access key
+            in the settings exist already.
         """
-        given: list[_Given] = []
-        for settings, known in self._given.value:
+        configured: list[_Configured] = []
+        for settings, known in self._configured.value:
             if fresh or settings.access_key is not None:
                 known = self._ensure(settings, known)
-                if not given:
+                if not configured:
                     self._accounts.put({known.access_key: known, **self.accounts})
-            given.append((settings, known))
-        self._given.put(tuple(given))
+            configured.append((settings, known))
+        self._configured.put(tuple(configured))
 
     def _ensure(self, settings: AccountSettings, known: Account | None) -> Account:
         access_key = known.access_key if known else settings.access_key
@@ -183,7 +280,7 @@ class Backend:
         kept = self.accounts.get(access_key or "")
         if kept is None:
             return self._add(settings, access_key, secret)
-        # The secret that is given is the one that holds from now on.
+        # A secret in the settings replaces the one in the file.
         account = replace(kept, secret=secret or kept.secret)
         self._accounts.put({**self.accounts, account.access_key: account})
         return account
@@ -197,26 +294,28 @@ class Backend:
             if self._settings.seed is None
             else f"{self._settings.seed}/{number}"
         )
-        cloud = self._new_cloud(seed, settings.balance)
-        # Those of nobody's are in the first account alone.
-        strangers = 0 if number else self._settings.churn
+        state = self._new_state(seed, settings.balance)
+        # Only the first account has instances that come and go.
+        churn = 0 if number else self._settings.churn
         try:
-            cloud.add_running(
-                *(f"passer-by-{n}" for n in range(1, strangers + 1)),
+            state.add_running(
+                *(f"{CHURN_PREFIX}{n}" for n in range(1, churn + 1)),
                 *(f"instance-{n}" for n in range(1, settings.instances + 1)),
             )
-        except RefusedError as error:
+        except APIError as error:
             got = f"{settings.instances}: {error.message}"
-            raise ArgumentError("instances", "as many as can be made", got) from None
+            expected = "at most as many as there are addresses"
+            raise ArgumentError("instances", expected, got) from None
         account = Account(
-            access_key or _token(seed, "key"), secret or _token(seed, "secret"), cloud
+            access_key or _token(seed, "key"), secret or _token(seed, "secret"), state
         )
         self._accounts.put({**self.accounts, account.access_key: account})
         return account
 
-    def _new_cloud(self, seed: str, balance: Decimal) -> Cloud:
-        return Cloud(
+    def _new_state(self, seed: str, balance: Decimal) -> AccountState:
+        return AccountState(
             clock=self.clock,
+            catalog=self._catalog,
             seed=seed,
             balance=balance,
             timing=self._settings.timing,
@@ -225,35 +324,92 @@ class Backend:
         )
 
     def _save(self) -> None:
-        """Bring the file to how everything is now."""
+        """Save all changes in the file."""
         accounts, saved = self.accounts, self._saved
         if self._store is not None:
             now = _Saved(accounts, self.clock.state(), self.serial)
             gone = [
                 key
                 for key, account in saved.accounts.items()
-                if key not in accounts or accounts[key].cloud is not account.cloud
+                if key not in accounts or accounts[key].state is not account.state
             ]
             changed = {
                 key
                 for key, account in accounts.items()
-                if account.cloud.changes.wanted or saved.accounts.get(key) is not account
+                if account.state.changes.requested or saved.accounts.get(key) is not account
             }
             if not gone and not changed and now.clock == saved.clock:
-                return  # instances whose time is over can wait: they are gone in any case
+                return  # only expired instances were removed, which needs no saving
             with self._store.transaction():
                 for key in gone:
                     self._store.delete_account(key)
                 for key, account in accounts.items():
-                    if key in changed or account.cloud.changes.instances:
-                        self._store.save_account(key, account.secret, account.cloud)
+                    if key in changed or account.state.changes.instances:
+                        self._store.save_account(key, account.secret, account.state)
                 self._store.save_setting("clock", now.clock)
                 self._store.save_setting("serial", now.serial)
             self._saved = now
         for account in accounts.values():
-            account.cloud.saved()
+            account.state.saved()
 
 
-def _token(seed: str, what: str) -> str:
-    """Give an access key or a secret: random, since the seed is, unless the user gave one."""
-    return random.Random(f"{seed}/{what}").randbytes(16).hex()
+def _token(seed: str, purpose: str) -> str:
+    """Return an access key or a secret, as random as the seed."""
+    return random.Random(f"{seed}/{purpose}").randbytes(16).hex()
+
+
+def charge_data(charge: Charge) -> dict[str, Any]:
+    """Return a charge as plain data."""
+    return {
+        "at": utc_text(charge.at),
+        "action": charge.action,
+        "instance_id": charge.instance_id,
+        "amount": str(charge.amount),
+        "balance": str(charge.balance),
+    }
+
+
+def _account_data(account: Account, now: datetime) -> dict[str, Any]:
+    """Return an account as plain data, without secrets."""
+    state = account.state
+    return {
+        "access_key": account.access_key,
+        "balance": str(state.balance),
+        "instances": [
+            {
+                "id": instance.instance_id,
+                "name": instance.name,
+                "status": instance.status(now),
+                "type": instance.type.name,
+                "template": instance.template.name,
+                "addresses": [instance.public_ip, instance.private_ip],
+                "created_at": utc_text(instance.created_at),
+                "started_at": utc_text(instance.started_at),
+                "expire_at": utc_text(instance.expire_at),
+                "extend_to": utc_text(instance.extend_to),
+            }
+            for instance in state.instances()
+        ],
+        "key_pairs": [
+            {"id": pair.key_id, "name": pair.name, "fingerprint": pair.fingerprint}
+            for pair in state.key_pairs()
+        ],
+        "ledger": [charge_data(charge) for charge in account.ledger],
+    }
+
+
+def record_data(record: Record) -> dict[str, Any]:
+    """Return a record as plain data."""
+    return {**asdict(record), "at": utc_text(record.at)}
+
+
+def fault_data(fault: Fault) -> dict[str, Any]:
+    """Return a fault as plain data."""
+    return {
+        "action": fault.on,
+        "effect": fault.effect.name,
+        "nth": fault.nth,
+        "times": fault.times,
+        "probability": fault.probability,
+        "fired": fault.fired,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-__all__ = ["TEMPLATES", "TYPES", "InstanceType", "Template"]
+__all__ = ["CATALOG", "Catalog", "InstanceType", "Template"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,26 @@ class InstanceType:
     per_month: Decimal
 
 
+@dataclass(frozen=True)
+class Catalog:
+    """The templates and instance types that the service offers."""
+
+    templates: tuple[Template, ...]
+    types: tuple[InstanceType, ...]
+
+    def instance_type(self, name: str) -> InstanceType | None:
+        """Return an instance type by its ID or name."""
+        for each in self.types:
+            if name in (each.type_id, each.name):
+                return each
+        return None
+
+
 def _system(distribution: str, version: str) -> dict[str, str]:
     return {"os_name": "Linux", "os_distribution": distribution, "os_version": version}
 
 
-TEMPLATES = (
+_TEMPLATES = (
     Template(
         "019c6db6-55fa-443d-ac0c-182e3379d175",
         "turnkey-core-12.0-squeeze-x86.qcow2",
@@ -100,7 +115,7 @@ def _type(
 
 
 #: ID, name, (cores, memory, volume), (internal, external bandwidth), (per hour, per month).
-TYPES = (
+_TYPES = (
     _type(
         "8e845438-2f6d-4c87-9216-88da6692dc2b",
         "small_net_2",
@@ -137,3 +152,6 @@ TYPES = (
         ("1.45", "699.00"),
     ),
 )
+
+#: The offer of the specification's edition: the templates and types of its examples, and others.
+CATALOG = Catalog(_TEMPLATES, _TYPES)

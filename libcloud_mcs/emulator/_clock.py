@@ -8,7 +8,7 @@ from typing import Any
 from libcloud_mcs.emulator._checks import ArgumentError, moment, object_of, optional
 from libcloud_mcs.emulator._transactions import Cell, Transactions
 
-__all__ = ["EARLIEST", "LATEST", "MOMENT", "Clock", "later"]
+__all__ = ["EARLIEST", "LATEST", "MOMENT", "Clock", "later", "utc_text"]
 
 #: Between these the clock can be. It stands still when it comes to the end.
 EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -25,6 +25,11 @@ def later(moment: datetime, by: timedelta) -> datetime:
         return min(moment + by, LATEST)
     except OverflowError:
         return LATEST
+
+
+def utc_text(moment: datetime) -> str:
+    """Return a time as text: UTC, to the second, such as ``2013-07-20T15:02:17Z``."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Clock:

@@ -1,45 +1,27 @@
-"""The emulator: what is made of each request, and the face of it all."""
+"""The face of the emulator: settings in, a server that can be started and stopped out."""
 
 from __future__ import annotations
 
 import inspect
-import logging
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from datetime import datetime, timezone
+from dataclasses import fields
 from decimal import Decimal
-from functools import partial
 from os import PathLike
 from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
-from libcloud_mcs.emulator import _control as control
-from libcloud_mcs.emulator._backend import Account, Backend
-from libcloud_mcs.emulator._checks import ArgumentError, shown
+from libcloud_mcs.emulator._app import App
+from libcloud_mcs.emulator._backend import Account, Backend, Record
 from libcloud_mcs.emulator._clock import Clock
-from libcloud_mcs.emulator._errors import Refusal, RefusedError
-from libcloud_mcs.emulator._faults import Effect, Fault, Faults
+from libcloud_mcs.emulator._control import Control
+from libcloud_mcs.emulator._faults import Effect, Fault
+from libcloud_mcs.emulator._instances import Charge
 from libcloud_mcs.emulator._lifetime import watch
-from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._server import Server
 from libcloud_mcs.emulator._settings import AccountSettings, Settings, parameters
 from libcloud_mcs.emulator._signals import EndSignals
 from libcloud_mcs.emulator._sockets import is_loopback
-from libcloud_mcs.emulator._store import StateError
-from libcloud_mcs.emulator._transactions import Cell
-from libcloud_mcs.emulator.actions import HANDLERS, Paging, create_instance
-from libcloud_mcs.emulator.cloud import Charge, Cloud
-from libcloud_mcs.emulator.wire import (
-    Answer,
-    Request,
-    read_form,
-    render,
-    render_options,
-    render_refusal,
-    verify,
-)
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
@@ -48,71 +30,21 @@ if TYPE_CHECKING:
     from libcloud_mcs.emulator._ssh import SSHServers
     from libcloud_mcs.emulator._tls import ThrowAway
 
-__all__ = ["Account", "Emulator", "Exchange", "Record"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["Emulator"]
 
 _PATH = "/mcs/v1"
-#: Not kept with a request's record: what is long, or could be of use to somebody else.
-_NOT_RECORDED = ("Signature", "PublicKeyMaterial")
-#: How long the end of a process waits for an emulator that nobody has stopped, in seconds.
-_LAST_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Record:
-    """A request that was made, and what became of it."""
-
-    at: datetime
-    access_key: str
-    action: str
-    #: Its parameters, but for the signature and public keys.
-    params: dict[str, str]
-    #: The HTTP status of its answer.
-    status: int
-    #: Why it was refused; ``""`` when it was not.
-    message: str
-    #: The fault that was injected; ``""`` when none was.
-    fault: str
-
-
-class Exchange:
-    """A request on its way through the emulator."""
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.params: dict[str, str] = {}
-        #: Whether it is none of the API's.
-        self.for_people = False
-        #: Why it cannot be carried out.
-        self.trouble: Exception | None = request.flaw
-        self.effect: Effect | None = None
-        try:
-            self.for_people = control.is_for_people(request)
-            if not self.for_people and request.flaw is None:
-                self.params = read_form(request)
-        except Exception as error:
-            self.trouble = error
-
-    @property
-    def action(self) -> str:
-        """The action that is asked for, ``""`` where none is."""
-        return self.params.get("Action", "")
-
-    @property
-    def answer_format(self) -> str:
-        """The format in which it is to be answered."""
-        return "json" if self.params.get("Format") == "json" else "xml"
+#: How many seconds the end of the process waits for an emulator that was not stopped.
+_EXIT_SECONDS = 5.0
 
 
 class Emulator:
     """
-    A local MCS endpoint. Used with ``with``, it serves from a thread of its own::
+    A local MCS endpoint. As a context manager, it runs in a thread::
 
         with Emulator(balance=1000) as cloud:
             driver = cloud.driver()
 
-    Durations are seconds of its clock, and ``0`` is at once.
+    Durations are seconds of the emulator's clock; ``0`` is immediately.
     """
 
     def __init__(
@@ -151,47 +83,48 @@ class Emulator:
         given: dict[str, Any] = {**locals()}
         settings = Settings(**{each.name: given[each.name] for each in fields(Settings)})
         self._settings = settings
-        self._paging = Paging(settings.default_limit, settings.max_limit)
-        #: The instances' SSH servers, where there are any.
-        self.ssh = self._ssh_servers() if settings.ssh else None
-        #: Whether only this machine can reach it.
-        self.loopback = is_loopback(settings.host)
         self._forked = False
         self._throw_away: ThrowAway | None = None
-        self._server = Server(self, settings.host, settings.port, self._tls_context())
+        if settings.ssh:
+            # Fails before anything is created where a package is missing.
+            import libcloud_mcs.emulator._ssh  # noqa: F401
+        tls_context = self._tls_context()
         try:
             self._backend = Backend(settings)
         except BaseException:
             self._remove_throw_away()
             raise
-        self._transactions = self._backend.transactions
-        #: The time of this cloud.
+        #: The clock of all accounts.
         self.clock = self._backend.clock
-        self.faults = Faults(self._transactions)
-        self._records = Cell(self._transactions, self._no_records())
+        #: The faults that are injected into requests.
+        self.faults = self._backend.faults
+        self._ssh = self._ssh_servers() if settings.ssh else None
+        control = Control(self._backend, lambda: self.url, is_loopback(settings.host))
+        app = App(self._backend, settings, control, self._ssh.update if self._ssh else lambda: None)
+        self._server = Server(app, settings.host, settings.port, tls_context, self._ssh)
         watch(self, Emulator._in_child, Emulator._at_exit)
 
     def __repr__(self) -> str:
         where = self.url if self._server.is_serving else "not started"
         return f"<Emulator {where} access_key={self.access_key!r}>"
 
-    # Where it is, and who may use it
+    # Endpoint and accounts
 
     @property
     def url(self) -> str:
-        """The endpoint's URL. It is known from the first start on, and stays what it is."""
+        """The URL of the endpoint. It is known after the first start and does not change."""
         return f"{self._server.url}{_PATH}"
 
     @property
     def port(self) -> int:
-        """The endpoint's port. It is known from the first start on, and stays what it is."""
+        """The port of the endpoint. It is known after the first start and does not change."""
         return self._server.port
 
     @property
     def ca_cert(self) -> str | None:
         """
-        The path of a PEM file with the certificate of the CA that has signed the endpoint's own,
-        where that is a throw-away one. The file is removed by :meth:`close`.
+        The path of a PEM file with the CA of a throw-away certificate; ``None``: another
+        certificate, or HTTP. :meth:`close` removes the file.
         """
         return self._throw_away.ca_cert if self._throw_away else None
 
@@ -203,7 +136,7 @@ class Emulator:
     @property
     def accounts(self) -> list[Account]:
         """All accounts."""
-        with self._transactions():
+        with self._backend.transactions():
             return list(self._backend.accounts.values())
 
     @property
@@ -217,23 +150,16 @@ class Emulator:
         return self.account.secret
 
     @property
-    def cloud(self) -> Cloud:
-        """What the first account has: its instances, key pairs and money."""
-        self._check_process()
-        return self.account.cloud
-
-    @property
     def ledger(self) -> list[Charge]:
-        """Every charge of the first account, oldest first."""
+        """All charges of the first account, oldest first."""
         self._check_process()
         return self.account.ledger
 
     @property
     def records(self) -> list[Record]:
-        """The last requests that were made, oldest first."""
+        """The last requests, oldest first."""
         self._check_process()
-        with self._transactions():
-            return list(self._records.value)
+        return self._backend.records
 
     def add_account(
         self,
@@ -243,30 +169,30 @@ class Emulator:
         instances: int = 0,
     ) -> Account:
         """
-        Add an account that shares nothing with the others but the clock.
+        Add an account. Accounts share nothing but the clock.
 
-        :param access_key: Its access key; ``None``: a random one.
-        :param secret: Its secret; ``None``: a random one.
-        :param balance: The money that it begins with.
-        :param instances: How many instances run at the start.
-        :raises ValueError: The access key is taken, or an argument makes no sense.
-        :raises StateError: The change cannot be saved; the account was not added.
+        :param access_key: The access key; ``None``: a random one.
+        :param secret: The secret; ``None``: a random one.
+        :param balance: The initial balance.
+        :param instances: The number of running instances.
+        :raises ValueError: If the access key is in use, or an argument has an invalid value.
+        :raises StateError: If the change cannot be saved; the account was not added.
         """
         self._check_process()
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "access_key": access_key,
             "secret": secret,
             "balance": balance,
             "instances": instances,
         }
-        return self._backend.add(AccountSettings(**given))
+        return self._backend.add(AccountSettings(**arguments))
 
     def driver(self, account: Account | None = None, **kwargs: Any) -> MCSNodeDriver:
         """
-        Make a driver that is connected to this endpoint, past any proxy of the environment. It
-        trusts a throw-away certificate.
+        Create a driver for this endpoint. It ignores the proxies of the environment and trusts a
+        throw-away certificate.
 
-        :param account: The account to use; ``None``: the first.
+        :param account: The account; ``None``: the first one.
         :param kwargs: Further arguments of the driver.
         """
         from libcloud_mcs.driver import MCSNodeDriver
@@ -289,67 +215,60 @@ class Emulator:
         seed: int | None = None,
     ) -> Fault:
         """
-        Let something go wrong from now on.
+        Inject a fault into requests.
 
-        :param effect: What.
-        :param on: The action whose requests it comes to; ``"*"``: any.
-        :param nth: The first of these requests that it comes to, counted from 1.
-        :param times: How often it comes at most; ``None``: to each request from then on.
-        :param probability: How likely it comes to each of them, from 0 to 1.
-        :param seed: Makes what comes by chance the same each time.
-        :return: The fault, which can be taken away again.
-        :raises ValueError: One of them makes no sense.
+        :param effect: What goes wrong.
+        :param on: The action whose requests are affected; ``"*"``: all actions.
+        :param nth: The first affected request of this action, counted from 1.
+        :param times: The greatest number of affected requests; ``None``: all from the first on.
+        :param probability: The probability that each of these requests is affected, from 0 to 1.
+        :param seed: The seed of that probability.
+        :return: The fault, which can be removed.
+        :raises ValueError: If an argument has an invalid value.
         """
         self._check_process()
-        fault = Fault(effect, on, nth, times, probability, seed, self.faults)
-        self.faults.add(fault)
-        return fault
+        return self._backend.inject(
+            effect, on=on, nth=nth, times=times, probability=probability, seed=seed
+        )
 
     def reset(self) -> None:
         """
-        Begin anew: the accounts are those that the emulator was made with, as they were then
-        (others are gone), the clock runs with real time, no fault is left, no request is
-        remembered.
+        Restore the initial state: the first accounts, real time, no faults, no records.
 
-        :raises StateError: The change cannot be saved; everything is as it was.
+        :raises StateError: If the change cannot be saved; nothing was changed.
         """
         self._check_process()
-        with self._transactions():
-            self._backend.reset()
-            self.faults.clear()
-            self._records.put(self._no_records())
+        self._backend.reset()
 
     # Serving
 
     def start(self) -> None:
         """
-        Serve from a thread, from now on until :meth:`stop`. A port that was free is kept: started
-        again, the emulator has the same URL.
+        Start a thread that serves requests. The emulator has the same URL after each start.
 
-        :raises OSError: The port is taken, or the address is not of this machine.
-        :raises RuntimeError: It is started already, its state was closed, or this process was
-            forked from the one that the emulator belongs to.
+        :raises OSError: If the port is in use, or the address does not belong to this machine.
+        :raises RuntimeError: If the emulator is started already or its state file was closed, or in
+            a forked process.
         """
         self._start()
 
     def stop(self) -> None:
         """
-        Stop serving; all connections are closed. The state stays, and can be served again.
+        Close all connections and stop the thread. The state is kept for the next start.
 
-        Any thread may call it at any time, and so may a signal handler or a function of
-        :func:`meanwhile`: what calls it from within a request does not wait, and the request is not
-        carried out.
+        Every thread and every signal handler can call this at any time, and so can a function of
+        :func:`meanwhile`: it does not wait there, and the request is not carried out.
         """
         self._server.stop()
 
     def run(self, ready: Callable[[], object] = lambda: None) -> None:
         """
-        Serve until SIGINT or SIGTERM comes (on Windows, Ctrl-C or Ctrl-Break) or somebody calls
-        :meth:`stop`, then close the state.
+        Serve until SIGINT or SIGTERM (on Windows, Ctrl-C or Ctrl-Break) or :meth:`stop`, then close
+        the emulator.
 
         :param ready: Called when requests are served.
-        :raises OSError: The port is taken, or the address is not of this machine.
-        :raises RuntimeError: This is not the main thread, or as for :meth:`start`.
+        :raises OSError: If the port is in use, or the address does not belong to this machine.
+        :raises RuntimeError: If this is not the main thread, or as for :meth:`start`.
         """
         with EndSignals() as signals:
             try:
@@ -360,7 +279,7 @@ class Emulator:
                 self.close()
 
     def close(self) -> None:
-        """Stop serving, close the state's file, where there is one, and remove temporary files."""
+        """Stop, close the state file and remove temporary files."""
         try:
             self._server.stop()
         finally:
@@ -370,7 +289,7 @@ class Emulator:
         try:
             self.start()
         except BaseException:
-            if not self._server.is_serving:  # otherwise it is in use, around this block
+            if not self._server.is_serving:  # otherwise an outer block uses it
                 self.close()
             raise
         return self
@@ -384,12 +303,12 @@ class Emulator:
         self.close()
 
     def _at_exit(self) -> None:
-        """Close it at the end of the process, which waits for nothing that may never end."""
-        self._server.stop(_LAST_SECONDS)
+        """Close the emulator at the end of the process, without waiting forever."""
+        self._server.stop(_EXIT_SECONDS)
         self._close_files()
 
     def _in_child(self) -> None:
-        """Let go of sockets and files in a process that was just forked: they are its parent's."""
+        """Release sockets and files in a forked process: they belong to the parent."""
         self._forked = True
         self._server.in_child()
         self._backend.in_child(self._check_process)
@@ -397,7 +316,7 @@ class Emulator:
     def _start(self, on_end: Callable[[], object] = lambda: None) -> None:
         self._check_process()
         if self._backend.closed:
-            raise RuntimeError("the emulator's state was closed: make a new emulator of it")
+            raise RuntimeError("the state file was closed: create a new Emulator")
         self._server.start(on_end)
 
     def _close_files(self) -> None:
@@ -409,101 +328,17 @@ class Emulator:
     def _check_process(self) -> None:
         if self._forked:
             raise RuntimeError(
-                "this process was forked from the one that the emulator belongs to: it can use the"
-                " endpoint (url, driver(), /_emulator/), and nothing else of the emulator"
+                "the emulator belongs to the parent of this forked process: use only url, driver()"
+                " and /_emulator/ here"
             )
 
-    # One request
-
-    def take(self, request: Request) -> Exchange:
-        """Read a request, and see what is to go wrong with it."""
-        exchange = Exchange(request)
-        if not exchange.for_people:
-            exchange.effect = self.faults.draw(exchange.action)
-        return exchange
-
-    def handle(self, exchange: Exchange) -> Answer:
-        """Carry a request out and answer it. Whatever fails, there is an answer."""
-        effect = exchange.effect
-        try:
-            instead = self._instead(exchange)
-        except Exception as error:
-            return self._error_document(exchange, error)
-        if instead is not None and effect is not None and not effect.after:
-            return instead
-        try:
-            answer = self._answer(exchange)
-        except Exception as error:
-            answer = self._error_document(exchange, error)
-        else:
-            self.match_ssh()
-        return instead or answer
-
-    def match_ssh(self) -> None:
-        """Let the SSH servers be those of the instances that run now."""
-        if self.ssh is None:
-            return
-        with self._transactions():
-            now = self.clock.now()
-            instances = {
-                instance.instance_id: (instance, instance.status(now))
-                for account in self.accounts
-                for instance in account.cloud.instances()
-            }
-        try:
-            self.ssh.match(instances)
-        except Exception:
-            # The request after which this is done was carried out in any case.
-            _log.exception("the SSH servers are not those of the instances that run")
-
-    def remember(self, exchange: Exchange, answer: Answer | None) -> None:
-        """
-        Keep a record of a request.
-
-        :param answer: What was sent; ``None`` when nothing was.
-        """
-        if exchange.for_people:
-            return
-        params = {
-            name: value for name, value in exchange.params.items() if name not in _NOT_RECORDED
-        }
-        record = Record(
-            at=self.clock.now(),
-            access_key=params.pop("AWSAccessKeyId", ""),
-            action=params.pop("Action", ""),
-            params=params,
-            status=answer.status if answer else 0,
-            message=answer.refusal if answer else "no answer was sent",
-            fault=exchange.effect.name if exchange.effect else "",
-        )
-        with self._transactions():
-            self._records.value.append(record)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Give everything that can be seen from outside, without secrets, as plain data."""
-        with self._transactions():
-            now = self.clock.now()
-            return {
-                "url": self.url,
-                "now": control.iso(now),
-                "frozen": self.clock.frozen,
-                "accounts": [control.account_data(each, now) for each in self.accounts],
-                "requests": [control.record_data(each) for each in self._records.value],
-                "faults": [control.fault_data(each) for each in self.faults],
-            }
-
-    def signature_time(self) -> datetime:
-        """Tell the time that requests are compared with, and that answers carry as ``Date``."""
-        if self._settings.signature_clock == "emulated":
-            return self.clock.now()
-        return datetime.now(timezone.utc)
-
-    # What these stand on
+    # Helpers
 
     def _ssh_servers(self) -> SSHServers:
         from libcloud_mcs.emulator._ssh import SSHServers
 
-        return SSHServers(cast("IPv4Network", self._settings.node_network), self._settings.ssh_port)
+        network = cast("IPv4Network", self._settings.node_network)
+        return SSHServers(network, self._settings.ssh_port, self._backend.instances)
 
     def _tls_context(self) -> SSLContext | None:
         settings = self._settings
@@ -520,80 +355,5 @@ class Emulator:
         if self._throw_away:
             self._throw_away.remove()
 
-    def _no_records(self) -> deque[Record]:
-        return deque(maxlen=self._settings.max_records)
-
-    def _instead(self, exchange: Exchange) -> Answer | None:
-        """Return the answer that was injected, where there is one."""
-        if exchange.effect is None or exchange.effect.answer is None:
-            return None
-        answer: object = exchange.effect.answer(exchange.answer_format)
-        if not isinstance(answer, Answer):
-            raise TypeError(f"answer: expected an Answer, got {shown(answer)}")
-        return answer
-
-    def _answer(self, exchange: Exchange) -> Answer:
-        """Carry a request out, all of it or nothing, and answer it."""
-        if exchange.trouble is not None:
-            raise exchange.trouble
-        # What changes in here is saved at the end, after everything else that can fail.
-        with self._transactions():
-            if exchange.for_people:
-                return control.handle(self, exchange.request)
-            if exchange.request.method == "OPTIONS":
-                return render_options()
-            account = self._verified(exchange)
-            handler = HANDLERS[exchange.action]
-            if exchange.effect is not None and exchange.effect.boot_fail:
-                handler = partial(create_instance, boots=False)
-            self._come_and_go(account, exchange.params)
-            tree = handler(account.cloud, Params(exchange.params), self._paging)
-            return render(f"{exchange.action}Response", tree, exchange.answer_format)
-
-    def _error_document(self, exchange: Exchange, error: Exception) -> Answer:
-        """Answer a request that could not be carried out."""
-        if exchange.for_people and isinstance(error, ArgumentError):
-            return control.error(str(error), Refusal.UNREADABLE.status)
-        if not isinstance(error, RefusedError):
-            what = exchange.action or exchange.request.path
-            _log.error("%r failed, and nothing was changed", what, exc_info=error)
-            # The text of an error that nobody expected may hold what must not be shown.
-            why = str(error) if isinstance(error, StateError) else type(error).__name__
-            error = RefusedError(Refusal.FAILED, f"the emulator failed, nothing was changed: {why}")
-        if exchange.for_people:
-            return control.error(error.message, error.refusal.status)
-        return render_refusal(error, exchange.answer_format)
-
-    def _verified(self, exchange: Exchange) -> Account:
-        access_key = verify(
-            exchange.request,
-            exchange.params,
-            self._secret_of,
-            self.signature_time(),
-            debug=self._settings.debug,
-        )
-        return self._backend.accounts[access_key]
-
-    def _secret_of(self, access_key: str) -> str | None:
-        account = self._backend.accounts.get(access_key)
-        return account.secret if account else None
-
-    def _come_and_go(self, account: Account, params: Mapping[str, str]) -> None:
-        """Before each page but the first: as many instances of nobody's go as others come."""
-        churn = self._settings.churn
-        if not churn or params["Action"] != "DescribeInstances":
-            return
-        if params.get("Offset", "0") == "0":
-            return
-        passing = [each.name for each in account.cloud.instances() if _passes_by(each.name)]
-        for name in passing[:churn]:
-            account.cloud.remove(name)
-        for _ in range(churn):
-            account.cloud.add_running(f"passer-by-{self._backend.serial + 1}-later")
-
 
 Emulator.__doc__ = f"{inspect.getdoc(Emulator)}\n\n{parameters()}"
-
-
-def _passes_by(name: str) -> bool:
-    return name.startswith("passer-by-")

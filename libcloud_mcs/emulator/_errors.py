@@ -1,39 +1,42 @@
-"""The ways in which the emulator refuses a request."""
+"""The errors of the API."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["Refusal", "RefusedError"]
+__all__ = ["APIError", "ErrorCode"]
 
 
-class Refusal(Enum):
+class ErrorCode(Enum):
     """
-    The HTTP statuses, which are also the error codes, and why they were chosen.
+    The error codes, which are also the HTTP statuses, and their meaning.
 
     The specification says only that they are 4xx, that status and code are the same, and that
     406 is "No enough balance". The rest is this project's choice: the status whose meaning in
-    HTTP comes closest. 500 is not about the request, but about the emulator itself.
+    HTTP comes closest. 500 is an error of the emulator itself.
     """
 
     UNREADABLE = (
         400,
-        "the request is no request of this API: a form that cannot be read, an unknown or missing"
-        " action, a required parameter left out",
+        "the request is not valid: a form that cannot be read, an unknown or missing action, a"
+        " missing parameter",
     )
-    UNKNOWN_KEY = 401, "nobody has this access key"
-    NOT_SIGNED = 403, "the key is known, but its owner did not sign this, or not lately"
+    UNKNOWN_KEY = 401, "no account has this access key"
+    NOT_SIGNED = 403, "the signature is wrong, or the timestamp is too old or too new"
     NOT_FOUND = 404, "what a parameter names does not exist"
     METHOD = (
         405,
-        "the method is none of GET, HEAD, POST and OPTIONS, or it is HEAD and the action changes"
+        "the method is not GET, HEAD, POST or OPTIONS, or it is HEAD and the action changes"
         " something",
     )
     BALANCE = 406, "the account cannot pay; the one code that the specification gives"
-    CONFLICT = 409, "it could be done, but not in this state: a name in use, a node not stopped"
+    CONFLICT = (
+        409,
+        "the present state does not allow it: a name in use, an instance that is not stopped",
+    )
     LARGE_BODY = 413, "the body is larger than 4 MiB; the connection is closed"
-    MEDIA_TYPE = 415, "a POST whose body is no form"
-    UNUSABLE = 422, "the parameter is there, and its value makes no sense"
+    MEDIA_TYPE = 415, "a POST whose body is not a form"
+    UNUSABLE = 422, "a parameter has an invalid value"
     LONG_HEAD = 431, "the request line and the headers together are longer than 64 KiB"
     FAILED = (
         500,
@@ -45,15 +48,15 @@ class Refusal(Enum):
         self.reason = reason
 
 
-class RefusedError(Exception):
+class APIError(Exception):
     """
-    A request is refused. It becomes an error document in one place, the end of the wire.
+    An error of the API: the request is refused.
 
-    :param refusal: How.
-    :param message: Why, naming the parameter and its value.
+    :param code: The error code.
+    :param message: The reason, with the parameter and its value.
     """
 
-    def __init__(self, refusal: Refusal, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
-        self.refusal = refusal
+        self.code = code
         self.message = message

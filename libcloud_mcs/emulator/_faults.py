@@ -1,8 +1,8 @@
 """
-Faults on demand: what goes wrong, and when.
+Faults on demand.
 
-An :class:`Effect` says what goes wrong with a request; the functions of this module make the usual
-ones. :meth:`Emulator.inject` says when::
+An :class:`Effect` is what goes wrong with a request; the functions of this module return the usual
+effects. :meth:`Emulator.inject` decides which requests are affected::
 
     cloud.inject(drop_after(), on="CreateInstance", times=1)
     cloud.inject(error(500), on="RenewInstance", nth=2)
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -35,7 +35,7 @@ from libcloud_mcs.emulator._checks import (
     whole,
 )
 from libcloud_mcs.emulator._transactions import Cell, Transactions
-from libcloud_mcs.emulator.wire import Answer, render
+from libcloud_mcs.emulator._wire import Response, error_document
 
 __all__ = [
     "EFFECTS",
@@ -77,7 +77,7 @@ def _take_retry_after(value: Any) -> str:
 _FUNCTION = Kind("a function", _take_function)
 _RETRY_AFTER = Kind(f"{_SECONDS.expected}, or {HEADER.expected}", _take_retry_after)
 
-#: What each field of an effect must be.
+#: The values that each field of an effect can have.
 _FIELDS: dict[str, Kind[Any]] = {
     "name": NAME,
     "seconds": _SECONDS,
@@ -95,31 +95,31 @@ _FIELDS: dict[str, Kind[Any]] = {
 @dataclass(frozen=True)
 class Effect:
     """
-    What goes wrong with a request. Without anything set, nothing does.
+    What goes wrong with a request. Without any field set, nothing does.
 
-    Unless :attr:`after` is set, a request that is answered with :attr:`answer` is not carried out.
+    A request that is answered with :attr:`answer` is not carried out, unless :attr:`after` is set.
 
-    :raises ValueError: If a field makes no sense.
+    :raises ValueError: If a field has an invalid value.
     """
 
     name: str
-    #: Seconds to wait first.
+    #: The delay in seconds before everything else.
     seconds: float = 0.0
-    #: Called first, for example to change the cloud between two pages of a list.
+    #: Called before the request is carried out, for example to change instances between two pages.
     run: Callable[[], object] | None = None
     #: Close the connection before the request is carried out.
     drop_before: bool = False
-    #: Close the connection after the request was carried out, without an answer.
+    #: Close the connection after the request was carried out, without a response.
     drop_after: bool = False
-    #: Makes the answer for a format (``xml`` or ``json``), in place of the true one.
-    answer: Callable[[str], Answer] | None = None
-    #: Carry the request out before it is answered with :attr:`answer`.
+    #: Returns the response for a format (``xml`` or ``json``), in place of the true one.
+    answer: Callable[[str], Response] | None = None
+    #: Carry the request out before :attr:`answer` is sent.
     after: bool = False
-    #: Send only so many bytes of the answer's body, and close the connection.
+    #: Close the connection after this number of bytes of the body.
     cut: int | None = None
-    #: Say that the answer is of this type.
+    #: The ``Content-Type`` of the response.
     content_type: str | None = None
-    #: Let the instance that is created fail to come up. Only ``CreateInstance`` can have this.
+    #: The instance that is created fails to boot. Only for ``CreateInstance``.
     boot_fail: bool = False
 
     def __post_init__(self) -> None:
@@ -128,126 +128,122 @@ class Effect:
 
     @property
     def only(self) -> str:
-        """The one action that it can come to, ``""`` where it can come to any."""
+        """The only action that can have this effect; ``""``: any action."""
         return "CreateInstance" if self.boot_fail else ""
 
 
 def delay(seconds: float) -> Effect:
     """
-    Answer late.
+    Delay a request.
 
-    :param seconds: How late, from 0 to 1,000,000,000 seconds.
-    :raises ValueError: If it makes no sense.
+    :param seconds: The delay in seconds, from 0 to 1,000,000,000.
+    :raises ValueError: If the delay is not such a number.
     """
     return Effect("delay", seconds=seconds)
 
 
 def drop_before() -> Effect:
-    """Close the connection before anything is done."""
+    """Close the connection before the request is carried out."""
     return Effect("drop_before", drop_before=True)
 
 
 def drop_after() -> Effect:
-    """Do what was asked, and close the connection without an answer."""
+    """Carry the request out and close the connection without a response."""
     return Effect("drop_after", drop_after=True)
 
 
 def cut(length: int = 20) -> Effect:
     """
-    Do what was asked, and close the connection after so many bytes of the answer's body.
+    Carry the request out and close the connection in the middle of the response.
 
-    :param length: How many bytes, from 0.
-    :raises ValueError: If it makes no sense.
+    :param length: The number of bytes of the body that are sent, from 0.
+    :raises ValueError: If the length is not such a number.
     """
     return Effect("cut", cut=_LENGTH.check("length", length))
 
 
 def error(code: int, message: str = "Injected fault", *, after: bool = False) -> Effect:
     """
-    Answer with an error document.
+    Respond with an error document.
 
     :param code: The HTTP status, from 400 to 599.
-    :param message: The error's message.
-    :param after: Whether to do what was asked before.
-    :raises ValueError: If one of them makes no sense.
+    :param message: The message of the error.
+    :param after: Whether to carry the request out before.
+    :raises ValueError: If an argument has an invalid value.
     """
     _ERROR_STATUS.check("code", code)
     PROSE.check("message", message)
 
-    def answer(answer_format: str) -> Answer:
-        tree = {"Error": {"message": message, "code": code}}
-        return render("ErrorResponse", tree, answer_format, code)
-
-    return Effect("error", answer=answer, after=after)
+    return Effect("error", answer=partial(error_document, message, code), after=after)
 
 
 def html(status: int = 502, *, after: bool = False) -> Effect:
     """
-    Answer with the HTML page of a proxy.
+    Respond with the HTML page of a proxy.
 
     :param status: The HTTP status, from 200 to 599.
-    :param after: Whether to do what was asked before.
-    :raises ValueError: If one of them makes no sense.
+    :param after: Whether to carry the request out before.
+    :raises ValueError: If the status is not such a number.
     """
     _STATUS.check("status", status)
     page = f"<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>"
-    return Effect("html", answer=lambda _: Answer(status, "text/html", page.encode()), after=after)
+    response = Response(status, "text/html", page.encode())
+    return Effect("html", answer=lambda _: response, after=after)
 
 
 def content_type(value: str = "text/plain") -> Effect:
     """
-    Do what was asked, and say that the answer is of this type.
+    Carry the request out and send another content type.
 
     :param value: The value of the header ``Content-Type``.
-    :raises ValueError: If it is not the value of a header.
+    :raises ValueError: If the value cannot be sent in a header.
     """
     return Effect("content_type", content_type=HEADER.check("value", value))
 
 
 def too_many(retry_after: float | str | None = None) -> Effect:
     """
-    Answer 429.
+    Respond with the status 429.
 
-    :param retry_after: What ``Retry-After`` says: seconds, or any text; ``None``: it is not sent.
-    :raises ValueError: If it is neither.
+    :param retry_after: The value of ``Retry-After``: seconds or any text; ``None``: no header.
+    :raises ValueError: If the value is neither.
     """
-    said = optional(_RETRY_AFTER).check("retry_after", retry_after)
-    headers = {} if said is None else {"Retry-After": said}
+    value = optional(_RETRY_AFTER).check("retry_after", retry_after)
+    headers = {} if value is None else {"Retry-After": value}
 
-    def answer(answer_format: str) -> Answer:
-        tree = {"Error": {"message": "Too many requests", "code": 429}}
-        plain = render("ErrorResponse", tree, answer_format, 429)
-        return Answer(429, plain.content_type, plain.body, headers)
+    def answer(response_format: str) -> Response:
+        response = error_document("Too many requests", 429, response_format)
+        return replace(response, headers=headers)
 
     return Effect("too_many", answer=answer)
 
 
 def overload() -> Effect:
-    """Answer 503 with an empty body, as an overloaded endpoint does."""
-    return Effect("overload", answer=lambda _: Answer(503, "text/plain", b""))
+    """Respond with the status 503 and an empty body, like an overloaded endpoint."""
+    return Effect("overload", answer=lambda _: Response(503, "text/plain", b""))
 
 
 def boot_fail() -> Effect:
     """
-    Create an instance that is paid, and that then fails to come up.
+    Create and charge an instance that fails to boot.
 
-    It ends as ``deploy_fail`` where another would be ``running``. It can only be terminated. Of all
-    actions, only ``CreateInstance`` can have this effect.
+    Its last status is ``deploy_fail``, and it can only be terminated. Only ``CreateInstance`` can
+    have this effect.
     """
     return Effect("boot_fail", boot_fail=True)
 
 
 def meanwhile(run: Callable[[], object]) -> Effect:
     """
-    Call something before the request is carried out: what others do to the cloud meanwhile.
+    Call a function before the request is carried out, for example to change instances meanwhile.
 
-    :param run: What to call, without arguments.
-    :raises ValueError: If it cannot be called.
+    :param run: The function, without parameters.
+    :raises ValueError: If it is not a function.
     """
     return Effect("meanwhile", run=_FUNCTION.check("run", run))
 
 
-#: When a fault comes: what each argument of :meth:`Emulator.inject` beside the effect must be.
+#: The values that the arguments of :meth:`Emulator.inject` can have, without the effect.
 WHEN: dict[str, Kind[Any]] = {
     "on": choice("*", *ACTIONS, what="* or an action of the API"),
     "nth": whole(1, 10**9),
@@ -259,7 +255,7 @@ WHEN: dict[str, Kind[Any]] = {
 
 @dataclass
 class Fault:
-    """An effect and when it comes. As a context manager, it is there until the end of the block."""
+    """An effect and the requests that it affects. As a context manager, removed at the end."""
 
     effect: Effect
     on: str = "*"
@@ -268,9 +264,9 @@ class Fault:
     probability: float = 1.0
     seed: int | None = field(default=None, repr=False)
     owner: Faults | None = field(default=None, repr=False)
-    #: How many requests were made that it could have come to.
+    #: The number of requests that matched :attr:`on`.
     seen: int = 0
-    #: How often it came.
+    #: The number of requests that were affected.
     fired: int = 0
 
     def __post_init__(self) -> None:
@@ -278,15 +274,15 @@ class Fault:
         for name, kind in WHEN.items():
             kind.check(name, getattr(self, name))
         if self.effect.only and self.on not in ("*", self.effect.only):
-            expected = f"{self.effect.only} (or *), as {self.effect.name} comes to nothing else"
+            expected = f"{self.effect.only} or *, the only choice for {self.effect.name}"
             raise ArgumentError("on", expected, shown(self.on))
-        self._dice = random.Random(self.seed)
+        self._rng = random.Random(self.seed)
 
-    def comes_to(self, action: str) -> bool:
+    def affects(self, action: str) -> bool:
         """
-        Tell whether it comes to a request, which counts as seen.
+        Return whether a request is affected, and count the request.
 
-        :param action: The request's action.
+        :param action: The action of the request.
         """
         if self.on not in ("*", action) or self.effect.only not in ("", action):
             return False
@@ -294,13 +290,13 @@ class Fault:
         spent = self.times is not None and self.fired >= self.times
         if self.seen < self.nth or spent:
             return False
-        if self.probability < 1 and self._dice.random() >= self.probability:
+        if self.probability < 1 and self._rng.random() >= self.probability:
             return False
         self.fired += 1
         return True
 
     def remove(self) -> None:
-        """Let it come no more."""
+        """Remove the fault."""
         if self.owner is not None:
             self.owner.remove(self)
 
@@ -320,7 +316,7 @@ class Faults:
     """
     The faults of an emulator.
 
-    :param transactions: The changes to which its own belong.
+    :param transactions: The transactions to which changes of the faults belong.
     """
 
     def __init__(self, transactions: Transactions | None = None) -> None:
@@ -328,45 +324,45 @@ class Faults:
         self._faults: Cell[tuple[Fault, ...]] = Cell(self._transactions, ())
 
     def add(self, fault: Fault) -> None:
-        """Let a fault come from now on."""
+        """Add a fault."""
         with self._transactions():
             self._faults.put((*self._faults.value, fault))
 
     def remove(self, fault: Fault) -> None:
-        """Let a fault come no more."""
+        """Remove a fault."""
         with self._transactions():
             self._faults.put(tuple(each for each in self._faults.value if each is not fault))
 
     def clear(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         with self._transactions():
             self._faults.put(())
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(self._faults.value)
 
-    def draw(self, action: str) -> Effect | None:
+    def choose(self, action: str) -> Effect | None:
         """
-        Give what goes wrong with a request: the effect of the first fault that comes to it.
+        Return the effect of the first fault that affects a request, or ``None``.
 
-        :param action: The request's action.
+        :param action: The action of the request.
         """
         with self._transactions():
-            return next((each.effect for each in self if each.comes_to(action)), None)
+            return next((each.effect for each in self if each.affects(action)), None)
 
 
 @dataclass(frozen=True)
 class NamedEffect:
-    """An effect that can be named from outside. It takes one plain argument, or none."""
+    """An effect that has a name, with at most one argument."""
 
     make: Callable[..., Effect]
-    #: What its argument must be; ``None``: it takes none.
+    #: The values that the argument can have; ``None``: no argument.
     argument: Kind[Any] | None = None
-    #: Whether its argument can be left out.
+    #: Whether the argument is optional.
     optional: bool = True
 
 
-#: The effects that can be named from outside, by name.
+#: The effects by their names, for the command line and ``/_emulator/``.
 EFFECTS: dict[str, NamedEffect] = {
     "delay": NamedEffect(delay, _SECONDS, optional=False),
     "drop_before": NamedEffect(drop_before),
@@ -382,7 +378,7 @@ EFFECTS: dict[str, NamedEffect] = {
     "boot_fail": NamedEffect(boot_fail),
 }
 
-#: What an effect's name must be.
+#: The names that an effect can have.
 EFFECT_NAME = choice(*EFFECTS)
 
 
@@ -390,12 +386,12 @@ def named_effect(
     name: object, argument: Any = None, read: Callable[..., Any] = Kind.check
 ) -> Effect:
     """
-    Return the effect of a name.
+    Return an effect by its name.
 
-    :param name: Its name.
-    :param argument: Its argument; ``None`` where there is none.
-    :param read: How the argument is read: ``Kind.check``, or ``Kind.parse`` where it is text.
-    :raises ArgumentError: If there is no such effect, or the argument is none of its.
+    :param name: The name of the effect.
+    :param argument: The argument of the effect; ``None``: no argument.
+    :param read: ``Kind.check``, or ``Kind.parse`` for an argument that is text.
+    :raises ArgumentError: If there is no such effect, or the argument is invalid.
     """
     named = EFFECTS[EFFECT_NAME.check("effect", name)]
     if argument is None:
@@ -409,12 +405,13 @@ def named_effect(
 
 def parse_fault(text: str) -> dict[str, Any]:
     """
-    Read a fault from one line: the arguments of :meth:`Emulator.inject`.
+    Parse a fault from one line.
 
-    :param text: An action or ``*``, an effect with its argument, and when it comes:
+    :param text: An action or ``*``, an effect with its argument, and the requests it affects:
         ``CreateInstance drop_after times=1``, ``* error=500 nth=2``,
         ``* delay=0.5 probability=0.1 seed=7``.
-    :raises ValueError: It is no such line.
+    :return: The arguments of :meth:`Emulator.inject`.
+    :raises ValueError: If the text is not such a line.
     """
     such = "words such as 'CreateInstance drop_after'"
     on, *more = split_words("fault", text, such)

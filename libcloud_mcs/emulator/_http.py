@@ -1,8 +1,8 @@
 """
-HTTP/1.1 over Tornado's streams: bytes to requests, answers to bytes.
+HTTP/1.1 over Tornado's streams.
 
-Tornado's own HTTP is not used. What it makes of odd requests differs from one version to the next,
-some of them end in a traceback, and an answer without a body is left to its caller.
+Tornado's own HTTP server is not used: its treatment of malformed requests differs between versions,
+and some of them end in a traceback.
 """
 
 from __future__ import annotations
@@ -14,78 +14,117 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import format_datetime
-from functools import partial
 from http.client import responses
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from tornado.iostream import IOStream, SSLIOStream
 
-from libcloud_mcs.emulator._errors import Refusal, RefusedError
-from libcloud_mcs.emulator._faults import Effect
+from libcloud_mcs.emulator._errors import APIError, ErrorCode
 from libcloud_mcs.emulator._lifetime import no_fork, watch_socket
-from libcloud_mcs.emulator.wire import Answer, Request, render, render_refusal
+from libcloud_mcs.emulator._wire import Request, Response, render_error
 
 if TYPE_CHECKING:
     import ssl
+    from datetime import datetime
 
-    from libcloud_mcs.emulator._emulator import Emulator, Exchange
-
-__all__ = ["HTTPServer"]
+__all__ = ["Application", "HTTPServer"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 _MAX_BODY = 4 * 1024 * 1024
-#: Of the request line and the headers together.
+#: The limit of the request line and the headers together.
 _MAX_HEAD = 64 * 1024
-#: Of one line between the chunks of a body.
+#: The limit of a line between two chunks of a body.
 _MAX_LINE = 4096
 _MAX_TRAILERS = 100
 _CHUNK = 64 * 1024
-#: How many seconds a client that is still sending has for reading why it was refused; and after how
-#: many without a byte it has surely sent everything.
+#: How many seconds a client that still sends may take to read the error, and after how many seconds
+#: without a byte it has finished sending.
 _LINGER, _QUIET = 5, 0.25
-#: The statuses whose answers never have a body.
+#: The statuses whose responses never have a body.
 _BODILESS = (204, 205, 304)
-_NOTHING = Effect("nothing")
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/1\.([0-9])")
 _FIELD = re.compile(rb"(" + _TOKEN + rb"):[\t ]*([\t\x20-\x7e\x80-\xff]*?)[\t ]*")
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-_LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[\t ]*(?:;.*)?")
+
+
+class Effect(Protocol):
+    """What the server itself does for a fault."""
+
+    @property
+    def seconds(self) -> float:
+        """The delay in seconds before a request is carried out."""
+
+
+class Exchange(Protocol):
+    """A request that the application has received."""
+
+    @property
+    def effect(self) -> Effect:
+        """The fault that affects the request."""
+
+
+class Reply(Protocol):
+    """What is sent for a request."""
+
+    @property
+    def response(self) -> Response | None:
+        """The response; ``None``: the connection is closed without one."""
+
+    @property
+    def cut(self) -> int | None:
+        """The greatest number of bytes of the body; ``None``: the whole body."""
+
+
+E = TypeVar("E", bound=Exchange)
+
+
+class Application(Protocol[E]):
+    """Answers requests."""
+
+    def receive(self, request: Request) -> E:
+        """Receive a request before it is carried out."""
+
+    def reply(self, exchange: E, host: HTTPServer) -> Reply:
+        """Carry a request out. This never raises an exception."""
+
+    def now(self) -> datetime:
+        """Return the time for ``Date`` headers."""
 
 
 class HTTPServer:
     """
-    Serves connections to an emulator.
+    An HTTP server on one socket.
 
-    :param emulator: Answers the requests.
-    :param bound: The socket that listens; closed at the end.
-    :param is_stopping: Whether requests are carried out no more.
-    :param tls: Certificate and key for HTTPS; ``None``: HTTP.
+    :param app: Answers the requests.
+    :param bound: The listening socket; it is closed at the end.
+    :param is_stopping: Returns whether requests are not carried out any more.
+    :param tls: The certificate and key for HTTPS; ``None``: HTTP.
     """
 
     def __init__(
         self,
-        emulator: Emulator,
+        app: Application[Any],
         bound: socket.socket,
         is_stopping: Callable[[], bool],
         tls: ssl.SSLContext | None,
     ) -> None:
-        self.emulator = emulator
+        self.app = app
         self.is_stopping = is_stopping
-        #: Whether a function of the user's is running, which may wait for anything.
+        #: Whether a function of the user is running, which may wait for anything.
         self.is_calling = False
         self._bound = bound
         self._reopening: asyncio.TimerHandle | None = None
         self._tls = tls
-        # The loop itself keeps no strong reference to what it runs.
+        # The loop keeps only weak references to its tasks.
         self._connections: dict[asyncio.Task[None], IOStream] = {}
 
     def open(self) -> None:
@@ -93,7 +132,7 @@ class HTTPServer:
         asyncio.get_running_loop().add_reader(self._bound, self._accept)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function of the user's."""
+        """Call a function of the user, which may wait for anything."""
         self.is_calling = True
         try:
             return function()
@@ -101,14 +140,14 @@ class HTTPServer:
             self.is_calling = False
 
     async def close(self) -> None:
-        """Stop listening, and close all connections."""
+        """Stop listening and close all connections."""
         asyncio.get_running_loop().remove_reader(self._bound)
         if self._reopening:
             self._reopening.cancel()
         self._bound.close()
         for task, stream in self._connections.items():
             task.cancel()
-            stream.close()  # a task that was not begun does not do it
+            stream.close()  # a task that did not start does not close it
         if self._connections:
             await asyncio.wait(self._connections)
 
@@ -117,9 +156,9 @@ class HTTPServer:
             try:
                 client, _ = self._bound.accept()
             except (BlockingIOError, ConnectionAbortedError):
-                return  # it has gone again
+                return  # the client has closed it already
             except OSError as error:
-                # Such as too many open files: trying at once would change nothing.
+                # Too many open files, for example. Trying again immediately would not help.
                 _log.error("no connection can be accepted for a second: %s", error)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._bound)
@@ -127,7 +166,7 @@ class HTTPServer:
                 return
             try:
                 stream = self._stream(client)
-            except OSError:  # it has gone again, before a handshake could begin
+            except OSError:  # the client has closed it already
                 client.close()
                 return
             watch_socket(stream.socket)
@@ -137,7 +176,7 @@ class HTTPServer:
 
     def _stream(self, client: socket.socket) -> IOStream:
         client.setblocking(False)
-        client.getpeername()  # where wrap_socket() fails at this, it leaves the socket open
+        client.getpeername()  # wrap_socket() would fail in the same way, but leave the socket open
         if self._tls is None:
             return IOStream(client)
         return SSLIOStream(
@@ -147,21 +186,21 @@ class HTTPServer:
 
 @dataclass(frozen=True)
 class _Head:
-    """What comes before a request's body."""
+    """The request line and the headers."""
 
     method: str
     target: str
-    #: Whether it is of HTTP/1.0.
+    #: Whether the request is HTTP/1.0.
     is_old: bool
-    #: The values of each header, by its name in lower case.
+    #: The values of each header, by names in lower case.
     fields: Mapping[str, list[str]]
 
     @classmethod
     def parse(cls, data: bytes) -> _Head:
         """
-        Read request line and headers.
+        Parse the request line and the headers.
 
-        :raises RefusedError: If they are not HTTP/1.
+        :raises APIError: If they are not valid HTTP/1.
         """
         first, *lines = data.replace(b"\r\n", b"\n").split(b"\n")
         match = _REQUEST_LINE.fullmatch(first)
@@ -178,7 +217,7 @@ class _Head:
         return cls(method, target, version == "0", fields)
 
     def field(self, name: str) -> str:
-        """Return the value of a header, ``""`` where it is not there."""
+        """Return the value of a header, ``""`` if it is missing."""
         return ",".join(self.fields.get(name, ()))
 
     @property
@@ -187,12 +226,12 @@ class _Head:
         options = {option.strip().lower() for option in self.field("connection").split(",")}
         return "close" not in options and ("keep-alive" in options or not self.is_old)
 
-    def request(self, body: bytes, *, secure: bool, flaw: RefusedError | None) -> Request:
+    def request(self, body: bytes, *, secure: bool, flaw: APIError | None) -> Request:
         """
-        Make the request of it.
+        Return the request.
 
-        :param secure: Whether it came over HTTPS.
-        :param flaw: Why its body cannot be read, if it cannot.
+        :param secure: Whether the request was received over HTTPS.
+        :param flaw: The reason why the body cannot be read, or ``None``.
         """
         hosts = self.fields.get("host", [])
         host, path, query = "".join(hosts), "", ""
@@ -201,103 +240,68 @@ class _Head:
             host = named or host
             if len(hosts) > 1 or not (hosts or self.is_old):
                 raise _unreadable(f"Host: expected this header once, got it {len(hosts)} times")
-        except RefusedError as error:
+        except APIError as error:
             flaw = error
         content_type = self.field("content-type")
         return Request(self.method, path, query, host, content_type, body, secure, flaw)
 
 
 class _Connection:
-    """A client's connection, and one request after another that comes over it."""
+    """The connection of a client, with one request after another."""
 
     def __init__(self, server: HTTPServer, stream: IOStream) -> None:
         self._server = server
-        self._emulator = server.emulator
+        self._app = server.app
         self._stream = stream
         self._is_secure = isinstance(stream, SSLIOStream)
-        #: What has come, and was not read yet.
+        #: The bytes that were received and not parsed yet.
         self._buffer = bytearray()
 
     async def serve(self) -> None:
-        """Serve it until its end."""
+        """Serve requests until the connection is closed."""
         try:
             self._stream.set_nodelay(True)
             while await self._serve_request():
-                await asyncio.sleep(0)  # many may have come at once
+                await asyncio.sleep(0)  # others wait, too
         except OSError:
-            pass  # the client has gone, or what it sends is not TLS any more
+            pass  # the client has closed the connection, or does not send TLS any more
         finally:
             self._stream.close()
 
     async def _serve_request(self) -> bool:
-        """Serve one request, and return whether another may follow."""
+        """Serve one request and return whether another one may follow."""
         try:
             head = _Head.parse(await self._read_head())
-        except RefusedError as error:
-            data, _ = _encode(render_refusal(error, "xml"), {"Connection": "close"})
-            await self._stream.write(data)
+        except APIError as error:
+            headers = {"Connection": "close"}
+            await self._stream.write(_encode(render_error(error, "xml"), headers)[0])
             await self._linger()
             return False
         body, flaw = b"", None
         try:
             body = await self._read_body(head)
-        except RefusedError as error:
+        except APIError as error:
             flaw = error
-        exchange = self._emulator.take(head.request(body, secure=self._is_secure, flaw=flaw))
-        effect = exchange.effect or _NOTHING
-        if effect.seconds:
-            await asyncio.sleep(effect.seconds)
+        exchange = self._app.receive(head.request(body, secure=self._is_secure, flaw=flaw))
+        if exchange.effect.seconds:
+            await asyncio.sleep(exchange.effect.seconds)
+        reply = self._app.reply(exchange, self._server)
+        if reply.response is None:
+            return False
         keeps = head.keeps_connection and flaw is None
-        data, is_whole = self._answer(exchange, effect, head, keeps=keeps)
+        headers = {"Date": format_datetime(self._app.now(), usegmt=True)}
+        if head.is_old or not keeps:
+            headers["Connection"] = "keep-alive" if keeps else "close"
+        data, is_whole = _encode(reply.response, headers, head.method, reply.cut)
         await self._stream.write(data)
         if flaw is not None:
             await self._linger()
         return keeps and is_whole
 
-    def _answer(
-        self, exchange: Exchange, effect: Effect, head: _Head, *, keeps: bool
-    ) -> tuple[bytes, bool]:
-        """Carry a request out; return the answer's bytes, and whether they are all of it."""
-        headers = {"Date": format_datetime(self._emulator.signature_time(), usegmt=True)}
-        if head.is_old or not keeps:
-            headers["Connection"] = "keep-alive" if keeps else "close"
-        answer: Answer | None
-        try:
-            answer = self._carry_out(exchange, effect)
-            data, is_whole = b"", False
-            if answer is not None:
-                data, is_whole = _encode(answer, headers, head.method, effect.cut)
-        except Exception as error:
-            what = f"the fault {effect.name!r}" if exchange.effect else "the emulator"
-            _log.exception("%s failed", what)
-            message = f"{what} failed: {type(error).__name__}: {error}"
-            tree = {"Error": {"message": message, "code": 500}}
-            answer = render("ErrorResponse", tree, exchange.answer_format, 500)
-            answer = replace(answer, refusal=message)
-            data, is_whole = _encode(answer, headers, head.method)
-        # Before it is sent: whoever reads the answer finds its record.
-        self._emulator.remember(exchange, answer)
-        return data, is_whole
-
-    def _carry_out(self, exchange: Exchange, effect: Effect) -> Answer | None:
-        """Return the answer, ``None`` where the connection is closed without one."""
-        if effect.run:
-            self._server.call(effect.run)
-        if effect.drop_before or self._server.is_stopping():
-            return None
-        handle = partial(self._emulator.handle, exchange)
-        # What an effect answers with is a function of the user's, which may wait for anything.
-        answer = self._server.call(handle) if effect.answer else handle()
-        if effect.drop_after:
-            return None
-        if effect.content_type is not None:
-            answer = replace(answer, content_type=effect.content_type)
-        return answer
-
     async def _linger(self) -> None:
-        """Let the client read its answer: if it is cut off while it sends, it may lose it."""
+        """Wait until the client has read the response, which closing would discard."""
         if not self._is_secure:
-            with contextlib.suppress(OSError):  # it has gone
+            with contextlib.suppress(OSError):  # the client has closed the connection
                 self._stream.socket.shutdown(socket.SHUT_WR)
         end = time.monotonic() + _LINGER
         with contextlib.suppress(asyncio.TimeoutError):
@@ -310,12 +314,13 @@ class _Connection:
         while True:
             # Some clients send an empty line between two requests.
             del self._buffer[: len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))]
-            if self._buffer[:1] == b"\x16":  # waiting for more would make both wait forever
-                raise _unreadable("this is a handshake of TLS, and the endpoint speaks HTTP")
+            if self._buffer[:1] == b"\x16":  # both sides would wait for the other
+                raise _unreadable("expected HTTP, got a TLS handshake")
             end = _END_OF_HEAD.search(self._buffer)
             if (end.start() if end else len(self._buffer)) > _MAX_HEAD:
-                raise RefusedError(
-                    Refusal.LONG_HEAD, f"request line and headers are longer than {_MAX_HEAD} bytes"
+                raise APIError(
+                    ErrorCode.LONG_HEAD,
+                    f"request line and headers are longer than {_MAX_HEAD} bytes",
                 )
             if end:
                 head = bytes(self._buffer[: end.start()])
@@ -325,9 +330,9 @@ class _Connection:
 
     async def _read_body(self, head: _Head) -> bytes:
         """
-        Read a request's body.
+        Read the body of a request.
 
-        :raises RefusedError: If it cannot be read, so that nobody knows where it ends.
+        :raises APIError: If the body cannot be read, and so its end is unknown.
         """
         coding = head.field("transfer-encoding")
         sizes = head.fields.get("content-length", [])
@@ -337,7 +342,7 @@ class _Connection:
                     "Transfer-Encoding: expected 'chunked', and no Content-Length, got"
                     f" {_shown(coding)}"
                 )
-            await self._let_go_on(head)
+            await self._send_continue(head)
             return await self._read_chunks()
         size = sizes[0] if sizes else "0"
         if len(set(sizes)) > 1 or not (size.isascii() and size.isdecimal()):
@@ -348,10 +353,10 @@ class _Connection:
             return b""
         if int(size) > _MAX_BODY:
             raise _too_large()
-        await self._let_go_on(head)
+        await self._send_continue(head)
         return await self._read(int(size))
 
-    async def _let_go_on(self, head: _Head) -> None:
+    async def _send_continue(self, head: _Head) -> None:
         """Tell a client that waits for it to send the body."""
         expects = head.field("expect").lower() == "100-continue"
         if expects and not head.is_old and not self._buffer:
@@ -392,8 +397,8 @@ def _split(method: str, target: str) -> tuple[str, str, str]:
     """
     Split a request target.
 
-    :return: The host that it names, ``""`` where it names none; path and query, not decoded.
-    :raises RefusedError: If it is not one.
+    :return: The host of the target, ``""`` if it has none; path and query, not decoded.
+    :raises APIError: If the target is not valid.
     """
     if target.startswith("/"):
         path, _, query = target.partition("?")
@@ -415,42 +420,38 @@ def _chunk_size(line: bytes) -> int:
 
 
 def _encode(
-    answer: Answer, headers: Mapping[str, str], method: str = "GET", cut: int | None = None
+    response: Response, headers: Mapping[str, str], method: str = "GET", cut: int | None = None
 ) -> tuple[bytes, bool]:
     """
-    Write an answer.
+    Return the bytes of a response.
 
-    :param headers: Those that do not depend on it.
-    :param method: The request's.
-    :param cut: How many bytes of the body are sent at most; ``None``: all.
-    :return: Its bytes, and whether they are all of it.
-    :raises ValueError: If a header cannot be written.
+    :param headers: Headers that do not depend on the response.
+    :param method: The method of the request.
+    :param cut: The greatest number of bytes of the body; ``None``: the whole body.
+    :return: The bytes, and whether they are the complete response.
     """
-    body = b"" if answer.status in _BODILESS else answer.body
+    body = b"" if response.status in _BODILESS else response.body
     fields = dict(headers)
-    if answer.status not in (204, 304):
-        fields["Content-Type"] = answer.content_type
+    if response.status not in (204, 304):
+        fields["Content-Type"] = response.content_type
         fields["Content-Length"] = str(len(body))
-    fields |= answer.headers
-    lines = [f"HTTP/1.1 {answer.status} {responses.get(answer.status, 'Unknown')}"]
+    fields |= response.headers
+    lines = [f"HTTP/1.1 {response.status} {responses.get(response.status, 'Unknown')}"]
     lines += [f"{name}: {value}" for name, value in fields.items()]
-    for line in lines:
-        if not _LINE.fullmatch(line):
-            raise ValueError(f"{line!r} cannot be a header")
     if method == "HEAD":
         body = b""
     sent = body[:cut]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + sent, len(sent) == len(body)
 
 
-def _unreadable(message: str) -> RefusedError:
-    return RefusedError(Refusal.UNREADABLE, message)
+def _unreadable(message: str) -> APIError:
+    return APIError(ErrorCode.UNREADABLE, message)
 
 
-def _too_large() -> RefusedError:
-    return RefusedError(Refusal.LARGE_BODY, f"the body is larger than {_MAX_BODY} bytes")
+def _too_large() -> APIError:
+    return APIError(ErrorCode.LARGE_BODY, f"the body is larger than {_MAX_BODY} bytes")
 
 
-def _shown(what: str | bytes) -> str:
-    text = what.decode("latin-1") if isinstance(what, bytes) else what
+def _shown(value: str | bytes) -> str:
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
     return repr(text if len(text) <= 100 else f"{text[:100]}…")

@@ -1,4 +1,4 @@
-"""The parameters of a request, read with the strictness that the specification gives them."""
+"""The parameters of a request, checked as strictly as the specification describes them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 from libcloud_mcs.actions import Action
-from libcloud_mcs.emulator._errors import Refusal, RefusedError
-from libcloud_mcs.emulator.cloud import Lease
+from libcloud_mcs.emulator._errors import APIError, ErrorCode
+from libcloud_mcs.emulator._instances import Lease
 
 __all__ = ["Params"]
 
@@ -18,29 +18,29 @@ _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 class Params:
     """
-    The parameters of one request. Those that nobody asks for are accepted and ignored.
+    The parameters of one request. Unknown parameters are accepted and ignored.
 
-    :param values: As they came.
+    :param values: The parameters as they were received.
     """
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values
 
     def required(self, name: str) -> str:
-        """Give a parameter that must be there, and not empty."""
+        """Return a required parameter, which must not be blank."""
         value = self._values.get(name)
         if value is None:
-            raise RefusedError(Refusal.UNREADABLE, f"{name}: this parameter is required")
+            raise APIError(ErrorCode.UNREADABLE, f"{name}: this parameter is required")
         if not value.strip():
-            raise _unusable(name, value, "something")
+            raise _unusable(name, value, "a value")
         return value
 
     def optional(self, name: str) -> str | None:
-        """Give a parameter, ``None`` where it was left out; when it is there, it is not empty."""
+        """Return an optional parameter, ``None`` if it is missing. It must not be blank."""
         return self.required(name) if name in self._values else None
 
     def count(self, name: str) -> int | None:
-        """Give a whole number from 0, ``None`` where it was left out."""
+        """Return a whole number from 0, ``None`` if it is missing."""
         value = self.optional(name)
         if value is None:
             return None
@@ -49,7 +49,7 @@ class Params:
         return int(value)
 
     def flag(self, name: str) -> bool:
-        """Give a boolean, ``False`` where it was left out."""
+        """Return a boolean, ``False`` if it is missing."""
         value = self.optional(name)
         if value is None:
             return False
@@ -58,7 +58,7 @@ class Params:
         return value.lower() in _TRUE
 
     def lease(self, name: str = "Duration") -> Lease:
-        """Give a duration, a month where it was left out."""
+        """Return a duration, one month if it is missing."""
         value = self.optional(name)
         if value is None:
             return Lease(1, "M")
@@ -70,11 +70,11 @@ class Params:
         raise _unusable(name, value, "digits and H (hours) or M (months), ten years at most")
 
     def several(self, name: str) -> list[str]:
-        """Give a list: ``Name.1``, ``Name.2``, …, in the order of the numbers."""
+        """Return a list, ``Name.1``, ``Name.2``, …, in the order of the numbers."""
         return [self.required(f"{name}.{n}") for n in self._numbers(name)]
 
     def pairs(self, name: str, value: str) -> dict[str, str]:
-        """Give two lists as names and values; a value may be empty."""
+        """Return two lists as names and values. A value may be empty."""
         numbers = self._numbers(name)
         for n in self._numbers(value):
             if n not in numbers:
@@ -85,14 +85,14 @@ class Params:
         for n in numbers:
             key = self.required(f"{name}.{n}")
             if key in pairs:
-                raise _unusable(f"{name}.{n}", key, "a name that is not there already")
+                raise _unusable(f"{name}.{n}", key, "each name once")
             if f"{value}.{n}" not in self._values:
                 self.required(f"{value}.{n}")
             pairs[key] = self._values[f"{value}.{n}"]
         return pairs
 
     def filters(self, action: Action) -> dict[str, list[str]]:
-        """Give the filters: for each field the values with any of which a row passes."""
+        """Return the filters: for each field, the values that match."""
         found: dict[str, list[str]] = {}
         for n in self._numbers("Filter", more=True):
             name = self.required(f"Filter.{n}.Name")
@@ -102,7 +102,7 @@ class Params:
             values = self.several(f"Filter.{n}.Value")
             if not values:
                 self.required(f"Filter.{n}.Value.1")
-            # Filters of the same field must all let a row pass, as those of two fields.
+            # Two filters of the same field must both match, like those of two fields.
             found[name] = [v for v in values if v in found[name]] if name in found else values
         return found
 
@@ -113,13 +113,11 @@ class Params:
                 continue
             number, *rest = key[len(name) + 1 :].split(".")
             if not re.fullmatch("[1-9][0-9]{0,5}", number) or (bool(rest) is not more):
-                raise RefusedError(
-                    Refusal.UNUSABLE, f"{key!r}: such names are {name}.n, with n counting from 1"
-                )
+                raise APIError(ErrorCode.UNUSABLE, f"{key!r}: expected {name}.n, counted from 1")
             numbers.add(int(number))
         return sorted(numbers)
 
 
-def _unusable(name: str, value: str, expected: str) -> RefusedError:
+def _unusable(name: str, value: str, expected: str) -> APIError:
     shown = value if len(value) <= 100 else value[:100] + "…"
-    return RefusedError(Refusal.UNUSABLE, f"{name}: {expected} was expected, not {shown!r}")
+    return APIError(ErrorCode.UNUSABLE, f"{name}: expected {expected}, got {shown!r}")

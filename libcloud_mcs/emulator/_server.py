@@ -1,4 +1,4 @@
-"""The sockets of an emulator, and the thread that serves them."""
+"""The thread in which the HTTP server runs."""
 
 from __future__ import annotations
 
@@ -11,72 +11,92 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-from libcloud_mcs.emulator._http import HTTPServer
+from libcloud_mcs.emulator._http import Application, HTTPServer
 from libcloud_mcs.emulator._lifetime import release
 from libcloud_mcs.emulator._sockets import listen
 
-if TYPE_CHECKING:
-    from libcloud_mcs.emulator._emulator import Emulator
+__all__ = ["Companion", "Server"]
 
-__all__ = ["Server"]
-
-#: How often to look whether an instance came up or went down without a request.
-_LOOK_SECONDS = 0.1
-#: How long a stop waits for a function of the user's, in seconds: it may wait for this very stop.
+#: The interval in seconds in which a companion is updated.
+_UPDATE_SECONDS = 0.1
+#: The time in seconds that a stop waits for a function of the user, which may wait for this stop.
 _PATIENCE = 2.0
 _STEP = 0.05
 
 
+class Companion(Protocol):
+    """Something that runs beside the HTTP server, in the same event loop: the SSH servers."""
+
+    def open(self) -> None:
+        """Reserve what is needed, before the thread is started."""
+
+    def update(self) -> None:
+        """Adapt to the present state of the instances."""
+
+    async def close(self) -> None:
+        """Close everything, in the event loop."""
+
+    def release(self) -> None:
+        """Release what :meth:`open` has reserved."""
+
+
 class Server:
     """
-    A server for one emulator. All requests are carried out in one thread, one after another. None
-    of them waits for anything, and a fault that waits lets the others pass.
+    A server with a thread. All requests are carried out in this thread, one after another. A
+    delayed request does not block the others.
 
-    :param emulator: Answers the requests.
+    :param app: Answers the requests.
     :param host: The address to listen on.
-    :param port: The port; ``0``: a free one, which is kept from the first start on.
-    :param tls: Certificate and key for HTTPS; ``None``: HTTP.
+    :param port: The port; ``0``: a free one, which is kept after the first start.
+    :param tls: The certificate and key for HTTPS; ``None``: HTTP.
+    :param companion: Runs beside the HTTP server; ``None``: nothing.
     """
 
     def __init__(
-        self, emulator: Emulator, host: str, port: int, tls: ssl.SSLContext | None = None
+        self,
+        app: Application[Any],
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        companion: Companion | None,
     ) -> None:
-        self._emulator = emulator
+        self._app = app
+        self._companion = companion
         self._host = host
         self._port = port
         self._tls = tls
         self._bound_port: int | None = None
         self._serving: _Serving | None = None
-        # A signal handler may start it while it is being started.
+        # A signal handler may call start() during start().
         self._starting = threading.RLock()
 
     @property
     def is_serving(self) -> bool:
-        """Whether it serves, and nobody has asked it to stop."""
+        """Whether requests are served, and no stop was requested."""
         return self._serving is not None and not self._serving.is_stopping
 
     @property
     def port(self) -> int:
-        """The port that it has, or had when it was last started."""
+        """The port of the last start."""
         if self._bound_port is None:
             raise RuntimeError("the emulator is not started")
         return self._bound_port
 
     @property
     def url(self) -> str:
-        """The URL of its root, without a slash at the end."""
+        """The URL of the root, without a slash at the end."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}"
 
     def start(self, on_end: Callable[[], object] = lambda: None) -> None:
         """
-        Serve from a thread, from now on until :meth:`stop`.
+        Start the thread.
 
-        :param on_end: Called in that thread when it has stopped.
-        :raises OSError: If it cannot listen.
-        :raises RuntimeError: If it serves already, or cannot stop before it is started again.
+        :param on_end: Called in the thread when it ends.
+        :raises OSError: If the address or the port cannot be used.
+        :raises RuntimeError: If the server is started already, or has not stopped yet.
         """
         with self._starting:
             if self.is_serving:
@@ -85,7 +105,7 @@ class Server:
                 raise RuntimeError(
                     "the emulator has not stopped yet: a function of meanwhile() is still running"
                 )
-            self._serving = _Serving(self._emulator, self._bind(), self._tls, on_end)
+            self._serving = _Serving(self._app, self._bind(), self._tls, self._companion, on_end)
             try:
                 self._serving.start()
             except BaseException:  # such as KeyboardInterrupt
@@ -94,13 +114,13 @@ class Server:
 
     def stop(self, patience: float | None = None) -> bool:
         """
-        Stop serving, and wait until all connections are closed. Any thread may call it, at any
-        time. In the thread that serves, it does not wait: the connections are closed when the
-        function that has called it returns.
+        Stop the thread and wait until all connections are closed. Every thread can call this at any
+        time. In the server's own thread it does not wait: the connections are closed when the
+        calling function returns.
 
-        :param patience: How many seconds to wait; ``None``: as long as it takes, except for a
+        :param patience: The longest wait in seconds; ``None``: without a limit, except for a
             function of :func:`meanwhile`.
-        :return: Whether it has stopped.
+        :return: Whether the thread has ended.
         """
         serving = self._serving
         if serving is None:
@@ -109,17 +129,17 @@ class Server:
         return serving.wait(patience)
 
     def in_child(self) -> None:
-        """Let go of what the event loop has opened, in a process that was just forked."""
+        """Release the descriptors of the event loop in a forked process."""
         serving, self._serving = self._serving, None
         if serving is not None:
             serving.in_child()
 
     def _bind(self) -> socket.socket:
-        # Bound before anything returns: from now on requests wait until they are served.
+        # From now on connections are queued.
         bound = listen(self._host, self._bound_port or self._port)
-        if self._emulator.ssh:
+        if self._companion:
             try:
-                self._emulator.ssh.open()
+                self._companion.open()
             except BaseException:
                 bound.close()
                 raise
@@ -128,18 +148,20 @@ class Server:
 
 
 class _Serving:
-    """One time of serving, in a thread and an event loop of its own."""
+    """One run of the thread, with its event loop."""
 
     def __init__(
         self,
-        emulator: Emulator,
+        app: Application[Any],
         bound: socket.socket,
         tls: ssl.SSLContext | None,
+        companion: Companion | None,
         on_end: Callable[[], object],
     ) -> None:
         self.is_stopping = False
         self._has_begun = self._has_ended = False
-        self._emulator = emulator
+        self._app = app
+        self._companion = companion
         self._bound = bound
         self._tls = tls
         self._on_end = on_end
@@ -151,7 +173,7 @@ class _Serving:
         self._thread = threading.Thread(target=self._run, name="mcs-emulator", daemon=True)
 
     def start(self) -> None:
-        """Start the thread, and wait until it serves."""
+        """Start the thread and wait until requests are served."""
         try:
             self._thread.start()
         except BaseException:
@@ -164,15 +186,15 @@ class _Serving:
     def stop(self) -> None:
         """Ask the thread to end."""
         self.is_stopping = True
-        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
             self._wake()
 
     def wait(self, patience: float | None) -> bool:
-        """Wait for the end of the thread, and return whether it has ended."""
+        """Wait for the end of the thread and return whether it has ended."""
         if threading.current_thread() is self._thread or not self._has_begun:
             return self._has_ended
         began = time.monotonic()
-        # In steps: a signal handler may call this while its own thread is in the midst of it.
+        # In steps: a signal handler may interrupt this method and call it.
         while not self._has_ended:
             self._thread.join(_STEP)
             limit = _PATIENCE if self._server and self._server.is_calling else patience
@@ -182,18 +204,17 @@ class _Serving:
         return True
 
     def in_child(self) -> None:
-        """Let go of what the event loop waits for, in a process without its thread."""
+        """Release the descriptors of the event loop in a process without the thread."""
         if self._selector is not None:
             descriptors = {key.fd for key in (self._selector.get_map() or {}).values()}
-            with contextlib.suppress(AttributeError, ValueError):  # it has none, or is closed
+            with contextlib.suppress(AttributeError, ValueError):  # there is none, or it is closed
                 descriptors.add(self._selector.fileno())  # type: ignore[attr-defined]
             release(descriptors)
 
     def _run(self) -> None:
         self._has_begun = True
         try:
-            # The same kind of loop on every system, whatever the program's policy: Tornado and the
-            # SSH servers wait for sockets.
+            # Tornado and the SSH servers need a selector loop on every system.
             self._selector = selectors.DefaultSelector()
             with contextlib.closing(asyncio.SelectorEventLoop(self._selector)) as loop:
                 loop.run_until_complete(self._main())
@@ -207,8 +228,8 @@ class _Serving:
 
     def _end(self) -> None:
         self._bound.close()
-        if self._emulator.ssh:
-            self._emulator.ssh.unclaim()
+        if self._companion:
+            self._companion.release()
         self.is_stopping = self._has_ended = True
         self._is_ready.set()
 
@@ -216,7 +237,7 @@ class _Serving:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         self._wake = partial(loop.call_soon_threadsafe, stop.set)
-        if self.is_stopping:  # it was asked before it could be woken
+        if self.is_stopping:  # stop() was called before
             stop.set()
         try:
             await self._serve(stop)
@@ -229,22 +250,23 @@ class _Serving:
             await loop.shutdown_default_executor()
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        server = HTTPServer(self._emulator, self._bound, lambda: self.is_stopping, self._tls)
+        server = HTTPServer(self._app, self._bound, lambda: self.is_stopping, self._tls)
         server.open()
         self._server = server
         try:
-            self._emulator.match_ssh()
+            if self._companion:
+                self._companion.update()
             self._is_ready.set()
-            await self._follow(stop)
+            await self._update_until(stop)
         finally:
             await server.close()
-            if self._emulator.ssh:
-                await self._emulator.ssh.close()
+            if self._companion:
+                await self._companion.close()
 
-    async def _follow(self, stop: asyncio.Event) -> None:
-        """Until the end, let instances that come up and go down by themselves do so over SSH."""
-        while self._emulator.ssh and not stop.is_set():
-            self._emulator.match_ssh()
+    async def _update_until(self, stop: asyncio.Event) -> None:
+        """Update the companion in intervals: instances boot and expire without a request."""
+        while self._companion and not stop.is_set():
+            self._companion.update()
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(stop.wait(), _LOOK_SECONDS)
+                await asyncio.wait_for(stop.wait(), _UPDATE_SECONDS)
         await stop.wait()

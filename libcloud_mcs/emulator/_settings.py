@@ -30,7 +30,7 @@ from libcloud_mcs.emulator._checks import (
     whole,
 )
 from libcloud_mcs.emulator._clock import Clock
-from libcloud_mcs.emulator.cloud import Timing
+from libcloud_mcs.emulator._instances import Timing
 
 __all__ = ["AccountSettings", "Setting", "Settings", "parameters"]
 

@@ -1,9 +1,8 @@
 """
-A real SSH server on each node that runs.
+A real SSH server for each running instance.
 
-What is run over it runs on this machine, as the user who runs the emulator: there is no other
-machine. So it is there only when it is asked for, on loopback addresses alone, and lets in only
-whom the node would let in.
+Commands run on this machine, as the user who runs the emulator. Therefore the servers are started
+only on request, listen only on loopback addresses, and check passwords and keys.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+from libcloud_mcs.emulator._instances import Instance
 from libcloud_mcs.emulator._lifetime import Folder, no_fork, watch_socket
 from libcloud_mcs.emulator._sockets import listen
-from libcloud_mcs.emulator.cloud import Instance
 
 try:
     import fcntl
@@ -57,85 +56,96 @@ _AUTHORIZED_KEYS = Path(".ssh", "authorized_keys")
 
 
 class _Disk:
-    """What a node keeps while it is stopped, and loses when it is rebuilt."""
+    """The disk of an instance: kept while it is stopped, lost when it is rebuilt."""
 
     def __init__(self, password: str) -> None:
-        #: The node's password. A disk that is written anew has another one.
+        #: The password of the instance. A rebuilt disk has another one.
         self.password = password
         self.host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._folder = Folder("mcs-node-")
         self.home = self._folder.path
 
     def remove(self) -> None:
-        """Remove what is on it."""
+        """Remove the content of the disk."""
         self._folder.remove()
 
 
 class SSHServers:
     """
-    The SSH servers of an emulator's nodes. All methods belong to the thread of one event loop.
+    The SSH servers of an emulator's instances. All methods but :meth:`open` and :meth:`release`
+    belong to the thread of one event loop.
 
-    :param network: Where the nodes' addresses are from.
-    :param port: The port that each of them listens on.
+    :param network: The network of the instances' addresses.
+    :param port: The port of each server.
+    :param instances: Returns all instances by their IDs, each with its status.
     """
 
-    def __init__(self, network: ipaddress.IPv4Network, port: int) -> None:
+    def __init__(
+        self,
+        network: ipaddress.IPv4Network,
+        port: int,
+        instances: Callable[[], Mapping[str, tuple[Instance, str]]],
+    ) -> None:
         self._network = network
         self._port = port
+        self._instances = instances
         self._claim: socket.socket | None = None
         self._disks: dict[str, _Disk] = {}
         self._up: dict[str, _NodeServer | None] = {}
-        #: What goes on, connections and commands, of nodes that are up and that were.
-        self._going_on: set[asyncio.Task[None]] = set()
+        #: Connections and commands, also those of servers that were closed.
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """
-        Make sure that nodes will have their port.
+        Reserve the port for all instances.
 
-        :raises OSError: They will not. The message says what can be done about it.
+        :raises OSError: If the port cannot be used. The message says what can be done about it.
         """
-        # No node has the first address of the network: who has it, has the network.
+        # No instance has the first address of the network, so that it can stand for the network.
         self._claim = self._bind(str(self._network.network_address))
 
-    def match(self, instances: Mapping[str, tuple[Instance, str]]) -> None:
-        """
-        Let exactly the nodes that run have a server.
+    def update(self) -> None:
+        """Start and close servers, so that exactly the running instances have one."""
+        try:
+            self._match(self._instances())
+        except Exception:
+            # The request after which this happens was carried out in any case.
+            _log.exception("the SSH servers do not match the running instances")
 
-        :param instances: All nodes there are by their IDs, and what each is doing.
-        """
+    def _match(self, instances: Mapping[str, tuple[Instance, str]]) -> None:
         for node_id in list(self._up):
             instance, status = instances.get(node_id, (None, ""))
             if status != "running" or not self._is_on(self._disks.get(node_id), instance):
-                self._take_down(node_id)
+                self._shut_down(node_id)
         for node_id, disk in list(self._disks.items()):
             if not self._is_on(disk, instances.get(node_id, (None, ""))[0]):
                 self._disks.pop(node_id).remove()
         for node_id, (instance, status) in instances.items():
             if status == "running" and node_id not in self._up:
-                self._up[node_id] = self._bring_up(instance)
+                self._up[node_id] = self._boot(instance)
 
     async def close(self) -> None:
-        """Take all of them down. What was on their disks is gone."""
+        """Close all servers and remove all disks."""
         for node_id in list(self._up):
-            self._take_down(node_id)
-        while self._going_on:
-            await asyncio.wait(self._going_on)
+            self._shut_down(node_id)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         while self._disks:
             self._disks.popitem()[1].remove()
-        self.unclaim()
+        self.release()
 
-    def unclaim(self) -> None:
-        """Let other emulators have the network."""
+    def release(self) -> None:
+        """Release the network for other emulators."""
         if self._claim is not None:
             self._claim.close()
             self._claim = None
 
     @staticmethod
     def _is_on(disk: _Disk | None, instance: Instance | None) -> bool:
-        """Tell whether a node is there, and has not got another disk."""
+        """Return whether an instance exists and still has this disk."""
         return instance is not None and (disk is None or disk.password == instance.password)
 
-    def _bring_up(self, instance: Instance) -> _NodeServer | None:
+    def _boot(self, instance: Instance) -> _NodeServer | None:
         if ipaddress.ip_address(instance.public_ip) not in self._network:
             _log.warning(
                 "%s has no SSH server: its address, %s, is not in %s",
@@ -150,15 +160,15 @@ class SSHServers:
         except OSError as error:
             _log.error("%s has no SSH server: %s", instance.name, error)
             return None
-        return _NodeServer(bound, instance, disk, self._follow)
+        return _NodeServer(bound, instance, disk, self._start_task)
 
-    def _follow(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _start_task(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(coroutine)
-        self._going_on.add(task)
-        task.add_done_callback(self._going_on.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
-    def _take_down(self, node_id: str) -> None:
+    def _shut_down(self, node_id: str) -> None:
         if server := self._up.pop(node_id, None):
             server.close()
 
@@ -176,37 +186,39 @@ _ADVICE = {
 
 
 class _NodeServer:
-    """The SSH server of one node, from when it is up until it is down."""
+    """The SSH server of one instance."""
 
     def __init__(
         self,
         bound: socket.socket,
         instance: Instance,
         disk: _Disk,
-        follow: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
+        start_task: Callable[[Coroutine[None, None, None]], asyncio.Task[None]],
     ) -> None:
         self.instance = instance
         self.disk = disk
-        self._follow = follow
-        #: Who is connected; ``None`` when nobody can be any more.
+        self._start_task = start_task
+        #: The open connections; ``None`` after :meth:`close`.
         self._connections: set[asyncssh.SSHServerConnection] | None = set()
-        # The socket is read here, not by asyncssh.listen(): only so can it be closed at once.
+        # Not with asyncssh.listen(), whose sockets cannot be closed immediately.
         self._socket = bound
         asyncio.get_running_loop().add_reader(bound, self._accept)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # it has gone again
+        with contextlib.suppress(OSError):  # the client has closed it already
             with no_fork:
                 client, _ = self._socket.accept()
                 watch_socket(client)
             client.setblocking(False)
-            self._follow(self._serve(client))
+            self._start_task(self._serve(client))
 
     async def _serve(self, client: socket.socket) -> None:
-        with contextlib.suppress(OSError, asyncssh.Error):  # it went away, or was not let in
+        with contextlib.suppress(
+            OSError, asyncssh.Error
+        ):  # closed by the client, or not authenticated
             connection = await asyncssh.run_server(
                 client,
-                server_factory=lambda: _Door(self),
+                server_factory=lambda: _Session(self),
                 server_host_keys=[self.disk.host_key],
                 process_factory=self._run,
                 sftp_factory=lambda channel: _Files(channel, self.disk),
@@ -219,22 +231,22 @@ class _NodeServer:
             await connection.wait_closed()
 
     async def _run(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        await self._follow(_run(process, self.instance, self.disk))
+        await self._start_task(_run(process, self.instance, self.disk))
 
-    def come(self, connection: asyncssh.SSHServerConnection) -> None:
-        """Take note that somebody is there."""
+    def add(self, connection: asyncssh.SSHServerConnection) -> None:
+        """Register a connection."""
         if self._connections is None:
             connection.abort()
         else:
             self._connections.add(connection)
 
-    def go(self, connection: asyncssh.SSHServerConnection) -> None:
-        """Take note that somebody has gone."""
+    def discard(self, connection: asyncssh.SSHServerConnection) -> None:
+        """Forget a closed connection."""
         if self._connections is not None:
             self._connections.discard(connection)
 
     def close(self) -> None:
-        """Hang up on everybody, and listen no more."""
+        """Stop listening and close all connections."""
         asyncio.get_running_loop().remove_reader(self._socket)
         self._socket.close()
         connections, self._connections = self._connections, None
@@ -242,8 +254,8 @@ class _NodeServer:
             connection.abort()
 
 
-class _Door(asyncssh.SSHServer):
-    """Decides who is let in: the node's account, with its password or a key."""
+class _Session(asyncssh.SSHServer):
+    """Authenticates a client: the account of the instance, with its password or a key."""
 
     def __init__(self, server: _NodeServer) -> None:
         self._server = server
@@ -251,10 +263,10 @@ class _Door(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
-        self._server.come(conn)
+        self._server.add(conn)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.go(self._connection)
+        self._server.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
         self._is_ours = username == self._server.instance.template.account

@@ -1,8 +1,8 @@
 """
-An emulator's state, kept in a SQLite file.
+The state file, a SQLite database.
 
-Every change is committed before it is acknowledged. The file is the application's own (see
-``PRAGMA application_id``) and has a version (``PRAGMA user_version``); the tables are below.
+Every change is committed before it is acknowledged. ``PRAGMA application_id`` identifies the file,
+``PRAGMA user_version`` is the number of its schema. A file of an older schema is upgraded.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
+from libcloud_mcs.emulator._account import AccountState
+from libcloud_mcs.emulator._catalog import CATALOG, Template
 from libcloud_mcs.emulator._checks import MONEY
+from libcloud_mcs.emulator._instances import Charge, Instance, KeyPair
 from libcloud_mcs.emulator._lifetime import keep_forever
-from libcloud_mcs.emulator.cloud import Charge, Cloud, Instance, KeyPair
 
 __all__ = ["Kept", "KeptAccount", "StateError", "Store"]
 
 APPLICATION_ID = 0x4D435331  # "MCS1"
-VERSION = 1
+VERSION = 2
 
+#: The schema of version 1.
 _SCHEMA = """
--- value: JSON. "clock": how the clock stands, {"offset": seconds, "frozen": time or null};
--- "serial": the serial number of the last instance that was made
+-- value: JSON. "clock": {"offset": seconds, "frozen": time or null},
+-- "serial": the serial number of the last instance
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
--- amounts are decimal text, times ISO 8601 in UTC; drawn: how many IDs were made from the seed
+-- amounts are decimal text, times ISO 8601 in UTC, drawn: the number of IDs made from the seed
 CREATE TABLE account (
     access_key TEXT PRIMARY KEY, secret TEXT NOT NULL, balance TEXT NOT NULL, balance_at TEXT,
     seed TEXT NOT NULL, drawn INTEGER NOT NULL
@@ -53,13 +55,25 @@ CREATE TABLE charge (
 """
 
 
+#: The steps from each version to the next one.
+_UPGRADES = {
+    1: """
+-- document: the fields of a Template as JSON
+CREATE TABLE template (
+    access_key TEXT, template_id TEXT, document TEXT NOT NULL,
+    PRIMARY KEY (access_key, template_id)
+);
+""",
+}
+
+
 class StateError(ValueError):
-    """The file cannot be used, or a change cannot be saved in it. The file is as it was."""
+    """The state file cannot be used, or a change cannot be saved in it. It was not changed."""
 
 
 @dataclass(frozen=True)
 class KeptAccount:
-    """What the file has of one account."""
+    """An account in the file."""
 
     access_key: str
     secret: str
@@ -69,16 +83,17 @@ class KeptAccount:
     drawn: int
     instances: list[Instance]
     key_pairs: list[KeyPair]
+    templates: list[Template]
     ledger: list[Charge]
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What the file has."""
+    """The content of the file."""
 
-    #: In the order in which they were added.
+    #: The accounts, oldest first.
     accounts: list[KeptAccount]
-    #: How the clock stood; ``None``: it was never saved.
+    #: The state of the clock; ``None``: it was never saved.
     clock: dict[str, Any] | None
     #: The serial number of the last instance.
     serial: int
@@ -86,11 +101,12 @@ class Kept:
 
 class Store:
     """
-    The file.
+    The state file.
 
-    :param path: Where it is; it is made when it is not there. Only its owner may read it, since it
-        holds secrets.
-    :raises StateError: It is damaged, newer than this program, of another program, or in use.
+    :param path: The path. A missing file is created; only its owner may read it, because it
+        contains secrets.
+    :raises StateError: If the file is damaged, newer than this program, of another program, or in
+        use.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -111,22 +127,22 @@ class Store:
             raise self._error(str(error)) from None
 
     def close(self) -> None:
-        """Close the file. Everything is in this one file then, if there is room for it."""
+        """Close the file, and merge the write-ahead log into it if the disk has room."""
         self._database.close()
 
     def abandon(self) -> None:
         """
-        Never touch the file again, in a process that was just forked: closing the parent's database
-        there, if only at the end, would remove what the parent is still writing to.
+        Abandon the file in a forked process. Closing the parent's database there, even at the end
+        of the process, would remove the log that the parent writes.
         """
         keep_forever(self._database)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Kept]:
         """
-        Give all that is in the file; what is raised in the block says that it makes no sense.
+        Return the content of the file. An exception in the block means that the content is invalid.
 
-        :raises StateError: What is in the file makes no sense.
+        :raises StateError: If the content of the file is invalid.
         """
         try:
             settings = {
@@ -145,14 +161,14 @@ class Store:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """
-        Keep all that is saved in the block, or nothing of it.
+        Save everything in the block, or nothing.
 
-        :raises StateError: It cannot be saved.
+        :raises StateError: If the changes cannot be saved.
         """
         run = self._database.execute
         try:
             if self._database.in_transaction:
-                # The last one failed. Then, taking it back might have failed as well.
+                # The last transaction failed, and so may have its rollback.
                 run("ROLLBACK")
             run("BEGIN")
             yield
@@ -163,20 +179,20 @@ class Store:
             ) from error
 
     def save_setting(self, name: str, value: Any) -> None:
-        """Save what is not an account's."""
+        """Save a value that belongs to no account."""
         self._database.execute(
             "INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, json.dumps(value))
         )
 
-    def save_account(self, access_key: str, secret: str, cloud: Cloud) -> None:
+    def save_account(self, access_key: str, secret: str, state: AccountState) -> None:
         """
-        Save what has changed in an account.
+        Save the changes of an account.
 
-        :param access_key: The account's key.
-        :param secret: Its secret.
-        :param cloud: What it is now.
+        :param access_key: The access key of the account.
+        :param secret: The secret of the account.
+        :param state: The present state of the account.
         """
-        run, changes = self._database.execute, cloud.changes
+        run, changes = self._database.execute, state.changes
         run(
             "INSERT INTO account VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (access_key)"
             " DO UPDATE SET"
@@ -185,10 +201,10 @@ class Store:
             (
                 access_key,
                 secret,
-                str(cloud.balance),
-                cloud.balance_at and cloud.balance_at.isoformat(),
-                cloud.seed,
-                cloud.drawn,
+                str(state.balance),
+                state.balance_at and state.balance_at.isoformat(),
+                state.seed,
+                state.drawn,
             ),
         )
         for name, pair in changes.key_pairs.items():
@@ -198,6 +214,11 @@ class Store:
                     "INSERT INTO key_pair VALUES (?, ?, ?, ?, ?)",
                     (access_key, name, pair.key_id, pair.fingerprint, pair.public_key),
                 )
+        for name, template in changes.templates.items():
+            run(
+                "INSERT OR REPLACE INTO template VALUES (?, ?, ?)",
+                (access_key, name, json.dumps(asdict(template))),
+            )
         for name, instance in changes.instances.items():
             if instance is None:
                 run(
@@ -223,23 +244,23 @@ class Store:
             )
 
     def delete_account(self, access_key: str) -> None:
-        """Forget an account and all that it has."""
-        for table in ("account", "key_pair", "instance", "charge"):
-            query = f"DELETE FROM {table} WHERE access_key = ?"  # noqa: S608 - our own names
+        """Delete an account and everything that belongs to it."""
+        for table in ("account", "key_pair", "template", "instance", "charge"):
+            query = f"DELETE FROM {table} WHERE access_key = ?"  # noqa: S608 - constants
             self._database.execute(query, (access_key,))
 
     def _check_header(self) -> None:
-        """Look at a file before it is opened, since opening it may change it."""
+        """Check a file before it is opened, because opening may change it."""
         with open(self._path, "rb") as file:
             header = file.read(100)
         if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-            raise self._error("it is damaged, or no state of this emulator")
+            raise self._error("it is damaged, or not a state file")
         self._check_version(
             int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big")
         )
 
     def _check_version(self, application: int, version: int) -> None:
-        # Both are 0 in a file that was only just made.
+        # Both are 0 in a new file.
         if application not in (0, APPLICATION_ID):
             raise self._error("it belongs to another program")
         if version > VERSION:
@@ -249,8 +270,8 @@ class Store:
 
     def _open(self) -> None:
         run = self._database.execute
-        # Nobody else may use the file as long as this emulator does. It is the first thing that is
-        # said, so that there is never a file "-shm": nobody would remove it.
+        # The emulator has the file for itself. As the first statement, this avoids a file "-shm",
+        # which would never be removed.
         run("PRAGMA locking_mode = EXCLUSIVE")
         ((application,),) = run("PRAGMA application_id")
         ((version,),) = run("PRAGMA user_version")
@@ -261,22 +282,43 @@ class Store:
         ((verdict,),) = run("PRAGMA integrity_check(1)")
         if verdict != "ok":
             raise self._error(f"it is damaged ({verdict})")
-        # A process that is killed at any moment loses nothing that was committed; a machine that
-        # loses its power may lose the last moments, never more.
+        # A killed process loses nothing that was committed; a power failure may lose the last
+        # moments.
         run("PRAGMA journal_mode = WAL")
         run("PRAGMA synchronous = NORMAL")
-        if application:
-            run("BEGIN EXCLUSIVE")
-            run("COMMIT")
-        else:
-            self._database.executescript(
-                f"BEGIN EXCLUSIVE; PRAGMA application_id = {APPLICATION_ID};"
-                f" PRAGMA user_version = {VERSION}; {_SCHEMA} COMMIT;"
-            )
+        run("BEGIN EXCLUSIVE")
+        if not application:
+            self._run_script(_SCHEMA)
+            run(f"PRAGMA application_id = {APPLICATION_ID}")
+        for step in range(version or 1, VERSION):
+            self._run_script(_UPGRADES[step])
+            if application:
+                self._add_templates()
+            run(f"PRAGMA user_version = {step + 1}")
+        run("COMMIT")
+
+    def _run_script(self, script: str) -> None:
+        # executescript() would commit the transaction.
+        for statement in script.split(";"):
+            self._database.execute(statement)
+
+    def _add_templates(self) -> None:
+        """Add the templates that accounts of version 1 had without saving them."""
+        for (access_key,) in self._rows("SELECT access_key FROM account"):
+            for each in CATALOG.templates:
+                row = (access_key, each.template_id, json.dumps(asdict(each)))
+                self._database.execute("INSERT INTO template VALUES (?, ?, ?)", row)
 
     def _account(
         self, key: str, secret: str, balance: str, balance_at: str | None, seed: str, drawn: int
     ) -> KeptAccount:
+        templates = [
+            _template(json.loads(document))
+            for (document,) in self._rows(
+                "SELECT document FROM template WHERE access_key = ? ORDER BY rowid", key
+            )
+        ]
+        by_id = {template.template_id: template for template in templates}
         return KeptAccount(
             access_key=key,
             secret=secret,
@@ -285,7 +327,7 @@ class Store:
             seed=seed,
             drawn=drawn,
             instances=[
-                _instance(json.loads(document))
+                _instance(json.loads(document), by_id)
                 for (document,) in self._rows(
                     "SELECT document FROM instance WHERE access_key = ? ORDER BY serial", key
                 )
@@ -298,6 +340,7 @@ class Store:
                     key,
                 )
             ],
+            templates=templates,
             ledger=[
                 Charge(_moment(at), action, name, Decimal(amount), Decimal(left))
                 for at, action, name, amount, left in self._rows(
@@ -317,8 +360,7 @@ class Store:
         return StateError(f"state: {os.fspath(self._path)!r} cannot be used: {why}")
 
 
-_TEMPLATES = {template.template_id: template for template in TEMPLATES}
-_TYPES = {each.type_id: each for each in TYPES}
+_TYPES = {each.type_id: each for each in CATALOG.types}
 _TIMES = ("created_at", "started_at", "expire_at", "password_at")
 _PLAIN = {
     "instance_id": str,
@@ -344,7 +386,15 @@ def _document(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _instance(document: dict[str, Any]) -> Instance:
+def _template(document: dict[str, Any]) -> Template:
+    for each in fields(Template):
+        kind = {"size": int, "metadata": dict}.get(each.name, str)
+        if not isinstance(document[each.name], kind):
+            raise TypeError(f"{each.name!r} of a template")
+    return Template(**document)
+
+
+def _instance(document: dict[str, Any], templates: dict[str, Template]) -> Instance:
     first, second = document["volume_ids"]
     plain: dict[str, Any] = {name: document[name] for name in _PLAIN}
     for name, kind in _PLAIN.items():
@@ -357,7 +407,7 @@ def _instance(document: dict[str, Any]) -> Instance:
         **times,
         metadata=metadata,
         type=_TYPES[document["type"]],
-        template=_TEMPLATES[document["template"]],
+        template=templates[document["template"]],
         key_pair=KeyPair(*document["key_pair"]) if document["key_pair"] else None,
         volume_ids=(first, second),
         phases=tuple((_moment(at), word) for at, word in document["phases"]),

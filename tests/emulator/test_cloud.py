@@ -14,10 +14,10 @@ from plain_client import Client
 from ssh_keys import new_key, public_text
 
 from libcloud_mcs.emulator import Clock, Emulator
-from libcloud_mcs.emulator._catalog import TEMPLATES, TYPES
-from libcloud_mcs.emulator.cloud import Lease
+from libcloud_mcs.emulator._catalog import CATALOG
+from libcloud_mcs.emulator._instances import Lease
 
-TURNKEY, CIRROS = TEMPLATES[0].template_id, TEMPLATES[1].template_id
+TURNKEY, CIRROS = CATALOG.templates[0].template_id, CATALOG.templates[1].template_id
 
 
 KEY = new_key(1024)
@@ -203,12 +203,12 @@ def test_renewing_makes_the_lease_longer_and_charges(held, ask):
 def test_thousands_of_renewals_are_as_good_as_one():
     with Emulator(instances=1, balance=10_000) as cloud:
         for _ in range(2500):
-            cloud.cloud.renew("instance-1", Lease(1, "H"))
-        (instance,) = cloud.cloud.instances()
+            cloud.account.state.renew("instance-1", Lease(1, "H"))
+        (instance,) = cloud.account.state.instances()
         cloud.clock.advance(instance.extend_to - cloud.clock.now() - timedelta(seconds=1))
-        assert cloud.cloud.instances() == [instance]
+        assert cloud.account.state.instances() == [instance]
         cloud.clock.advance(timedelta(seconds=2))
-        assert cloud.cloud.instances() == []
+        assert cloud.account.state.instances() == []
 
 
 def test_a_change_of_type_begins_a_new_lease_and_charges(held, ask):
@@ -286,7 +286,7 @@ def test_an_id_or_a_name_is_taken_everywhere(held, ask):
         assert ask.tree(action, InstanceId=instance_id) == ask.tree(action, InstanceId="system")
         assert ask.refused(action, InstanceId="other")[0] == 404
         assert ask.refused(action)[0] == 400
-    for name in (TYPES[2].type_id, TYPES[2].name):
+    for name in (CATALOG.types[2].type_id, CATALOG.types[2].name):
         create(ask, f"of {name}", InstanceType=name)
     assert len({row["instanceType"] for row in rows(ask)}) == 2
 
@@ -299,8 +299,8 @@ def rows(ask, **params):
     ("params", "code", "words"),
     [
         ({"ImageId": "none"}, 404, ["ImageId", "'none'"]),
-        ({"ImageId": TEMPLATES[0].name}, 404, ["ImageId"]),
-        ({"ImageId": TEMPLATES[3].template_id}, 409, ["ImageId", "saving"]),
+        ({"ImageId": CATALOG.templates[0].name}, 404, ["ImageId"]),
+        ({"ImageId": CATALOG.templates[3].template_id}, 409, ["ImageId", "saving"]),
         ({"InstanceType": "huge"}, 404, ["InstanceType", "'huge'"]),
         ({"InstanceType": ""}, 422, ["InstanceType"]),
         ({"Duration": "72"}, 422, ["Duration", "'72'"]),
@@ -479,7 +479,7 @@ def test_metadata(held, ask):
         Name_2="e",
         Value_2="",
     )
-    expected = {**TEMPLATES[0].metadata, "test7d": "1", "名": "<a & b> ", "e": ""}
+    expected = {**CATALOG.templates[0].metadata, "test7d": "1", "名": "<a & b> ", "e": ""}
     assert ask.tree("GetInstanceMetadata", InstanceId="system")["InstanceMetadata"] == expected
     ask.answer_format = "xml"
     assert ask.tree("GetInstanceMetadata", InstanceId="system")["InstanceMetadata"] == expected
@@ -538,7 +538,7 @@ def test_keys_that_cannot_encrypt_are_registered_all_the_same(held, ask, key):
     ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(key))
     running(ask, held.clock, KeyName="one")
     code, message = ask.refused("GetPasswordData", InstanceId="system")
-    assert (code, "no RSA key" in message) == (409, True)
+    assert (code, "not an RSA key" in message) == (409, True)
 
 
 # The emulator in a program

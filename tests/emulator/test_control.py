@@ -211,7 +211,7 @@ def test_accounts_share_nothing_but_the_clock(cloud, ask):
     assert len(addresses) == 3
     cloud.clock.advance(timedelta(days=90))
     assert names(ask) == names(stranger) == []
-    with pytest.raises(ValueError, match="'other' already"):
+    with pytest.raises(ValueError, match="one that is not in use, got 'other'"):
         cloud.add_account("other")
     assert "its secret" not in repr(other)
     assert cloud.accounts == [cloud.account, other]
@@ -235,7 +235,7 @@ def test_accounts_over_http(cloud, control):
     listed = str(control("GET", "accounts")) + str(control("GET", "state"))
     assert not any(account.secret in listed for account in cloud.accounts)
     message = control("POST", "accounts", {"access_key": "second"}, status=400)["error"]
-    assert message.startswith("access_key: expected one that no account has, got 'second'")
+    assert message.startswith("access_key: expected one that is not in use, got 'second'")
     assert len(cloud.accounts) == 3
     control("POST", "reset", {})
     assert control("GET", "accounts") == [first]
@@ -248,7 +248,7 @@ def test_accounts_of_the_constructor():
         first, second, third = cloud.accounts
         assert [first.access_key, second.access_key] == ["first", "second"]
         assert third.secret == "of mine"
-        assert [str(each.cloud.balance) for each in cloud.accounts] == ["9.00", "5.00", "1000.00"]
+        assert [str(each.state.balance) for each in cloud.accounts] == ["9.00", "5.00", "1000.00"]
         assert len(cloud.driver(second).list_nodes()) == 1
         keys = [(each.access_key, each.secret) for each in cloud.accounts]
         assert len({secret for _, secret in keys}) == 3
@@ -279,12 +279,12 @@ def test_accounts_that_are_kept_are_as_they_were(tmp_path):
         names = [each.access_key for each in cloud.accounts]
         assert names == [*(key for key, _ in keys), "later", "third"]
         assert [each.secret for each in cloud.accounts[:3]] == [secret for _, secret in keys]
-        second = cloud.accounts[1].cloud
+        second = cloud.accounts[1].state
         assert (str(second.balance), len(second.instances())) == ("4.88", 2)
         cloud.reset()
         assert [each.access_key for each in cloud.accounts][:2] == ["first", "second"]
         assert len(cloud.accounts) == 4
-        assert str(cloud.accounts[1].cloud.balance) == "99.00"
+        assert str(cloud.accounts[1].state.balance) == "99.00"
     # A secret that is given is the one that holds from now on.
     changed = [{"access_key": "third", "secret": "another"}]
     with Emulator(**settings, accounts=changed) as cloud:

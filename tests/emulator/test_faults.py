@@ -12,6 +12,7 @@ from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator import (
     Effect,
     Emulator,
+    Response,
     boot_fail,
     content_type,
     cut,
@@ -25,7 +26,6 @@ from libcloud_mcs.emulator import (
     too_many,
 )
 from libcloud_mcs.emulator._faults import parse_fault
-from libcloud_mcs.emulator.wire import Answer
 from libcloud_mcs.errors import MCSError
 
 
@@ -71,7 +71,7 @@ def test_what_goes_wrong_and_whether_it_was_charged(cloud, ask, effect, seen, ch
         assert outcome(ask, "CreateInstance", **CREATE) == seen
         assert fault.fired == 1
     assert len(cloud.ledger) == charges
-    assert len(cloud.cloud.instances()) == charges
+    assert len(cloud.account.state.instances()) == charges
     # It is there until the end of the block.
     assert outcome(ask, "CreateInstance", **CREATE) == 200
     assert len(cloud.ledger) == charges + 1
@@ -169,7 +169,9 @@ def test_what_others_do_between_two_pages(cloud, ask):
             yield [row["instanceName"] for row in page["InstanceSet"]["Instance"]]
 
     assert list(pages()) == [["a", "b"], ["c", "d"]]
-    cloud.inject(meanwhile(lambda: cloud.cloud.remove("a")), on="DescribeInstances", nth=2, times=1)
+    cloud.inject(
+        meanwhile(lambda: cloud.account.state.remove("a")), on="DescribeInstances", nth=2, times=1
+    )
     assert list(pages()) == [["a", "b"], ["d"]]
 
 
@@ -182,12 +184,12 @@ def test_what_others_do_between_two_pages(cloud, ask):
         ),
         (
             Effect("broken", answer=lambda _: 1 / 0),
-            "the emulator failed, nothing was changed: ZeroDivisionError",
+            "the fault 'broken' failed: ZeroDivisionError: division by zero",
         ),
         (
-            Effect("odd", answer=lambda _: Answer(200, "text/plain\r\nX: y", b"")),
-            "the fault 'odd' failed: ValueError: 'Content-Type: text/plain\\r\\nX: y' cannot be a"
-            " header",
+            Effect("odd", answer=lambda _: Response(200, "text/plain\r\nX: y", b"")),
+            "the fault 'odd' failed: ValueError: 'Content-Type: text/plain\\r\\nX: y' cannot be"
+            " sent as a header",
         ),
     ],
 )
@@ -406,7 +408,7 @@ def test_churn():
             return [row["instanceName"] for row in tree["Instance"]], tree["Total"]
 
         first, total = page(0)
-        assert (first, total) == (["passer-by-1", "passer-by-2", "instance-1"], 6)
+        assert (first, total) == (["other-1", "other-2", "instance-1"], 6)
         second, total = page(3)
         # Two went before it, so that two rows are missed: instance-2 and instance-3.
         assert (second[0], total) == ("instance-4", 6)

@@ -20,6 +20,7 @@ from raw_client import RawClient, request
 from libcloud_mcs.emulator import (
     Effect,
     Emulator,
+    Response,
     cut,
     delay,
     drop_after,
@@ -28,7 +29,6 @@ from libcloud_mcs.emulator import (
     overload,
 )
 from libcloud_mcs.emulator import _http as http
-from libcloud_mcs.emulator.wire import Answer
 
 API, PAGE, CONTROL = "/mcs/v1", "/", "/_emulator/state"
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -131,7 +131,7 @@ def test_head_changes_nothing(cloud, raw):
     assert (head.status, head.headers["allow"]) == (405, ALLOWED)
     assert is_usable(raw)
     assert cloud.ledger == []
-    assert "CreateInstance changes something" in cloud.records[0].message
+    assert "for CreateInstance, which changes something" in cloud.records[0].message
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_other_methods_are_refused(raw, method, target):
     response = raw.ask(method, "127.0.0.1:80" if method == "CONNECT" else target)
     allowed = "GET, HEAD, OPTIONS" if target == CONTROL and method != "CONNECT" else ALLOWED
     assert (response.status, response.headers["allow"]) == (405, allowed)
-    assert message(response) == f"the method {method!r} is none of {allowed}"
+    assert message(response) == f"method: expected {allowed}, got {method!r}"
     assert is_usable(raw)
 
 
@@ -192,7 +192,7 @@ def test_an_empty_body(cloud, raw):
 def test_a_cut_answer_without_a_body_is_whole(cloud, raw):
     cloud.inject(cut(5), times=1)
     assert raw.ask("HEAD", API).status == 400
-    cloud.inject(Effect("cut", answer=lambda _: Answer(204, "", b"nothing"), cut=2), times=1)
+    cloud.inject(Effect("cut", answer=lambda _: Response(204, "", b"nothing"), cut=2), times=1)
     assert raw.ask("GET", API).status == 204
     assert is_usable(raw)
 
@@ -422,7 +422,7 @@ def test_an_answer_that_is_never_sent(cloud, raw, connect):
     cloud.inject(drop_after(), times=1)
     raw.send(post(cloud))
     assert raw.is_closed()
-    assert cloud.records[0].message == "no answer was sent"
+    assert cloud.records[0].message == "no response was sent"
     assert is_usable(connect())
 
 

@@ -161,7 +161,7 @@ def test_an_event_loop_that_cannot_be_made(cloud, monkeypatch, fork):
         patched.setattr(server.selectors, "DefaultSelector", refuse)
         with pytest.raises(OSError, match="Too many open files"):
             cloud.start()
-    assert "this process was forked" in fork(cloud.start)
+    assert "belongs to the parent" in fork(cloud.start)
     cloud.start()
     client(cloud).tree("GetBalance")
 
@@ -230,7 +230,7 @@ def test_its_own_thread_can_close_it_but_not_start_it_again(path):
 
     def close_and_start():
         cloud.close()
-        with pytest.raises(RuntimeError, match="state was closed"):
+        with pytest.raises(RuntimeError, match="state file was closed"):
             cloud.start()
         seen.append(is_free(path))
 
@@ -359,7 +359,7 @@ def test_an_error_of_the_thread_itself_is_not_hidden(monkeypatch, node_network):
     monkeypatch.setattr(threading, "excepthook", lambda hook: errors.append(hook.exc_type))
     cloud = Emulator(node_network=node_network, ssh=True, ssh_port=2222)
     cloud.start()
-    monkeypatch.setattr(cloud, "match_ssh", lambda: 1 / 0)
+    monkeypatch.setattr(cloud._ssh, "update", lambda: 1 / 0)
     while threads():
         pass
     assert errors == [ZeroDivisionError]
@@ -530,7 +530,7 @@ def test_a_forked_child_keeps_nothing_busy(fork, path):
         ask.tree("CreateInstance", **CREATE)
     assert is_free(path)
     with Emulator(state=path) as cloud:
-        assert len(cloud.cloud.instances()) == 3
+        assert len(cloud.account.state.instances()) == 3
 
 
 def test_a_forked_child_keeps_no_node_busy(fork, node_network):
@@ -575,11 +575,10 @@ def test_what_a_forked_child_can_do_with_it(fork, path):
             partial(cloud.inject, delay(0)),
             partial(getattr, cloud, "ledger"),
             partial(getattr, cloud, "records"),
-            partial(getattr, cloud, "cloud"),
             cloud.clock.freeze,
             partial(cloud.clock.advance, timedelta(1)),
         ):
-            with pytest.raises(RuntimeError, match="this process was forked"):
+            with pytest.raises(RuntimeError, match="belongs to the parent"):
                 call()
         # The endpoint is its parent's, and can be used.
         names = [node.name for node in cloud.driver().list_nodes()]
@@ -600,7 +599,7 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent(fork, cloud):
     is_changing, is_over = threading.Event(), threading.Event()
 
     def change():
-        with cloud._transactions():
+        with cloud._backend.transactions():
             is_changing.set()
             is_over.wait()
 
@@ -634,7 +633,7 @@ def test_a_forked_child_can_have_emulators_of_its_own(fork, cloud, tmp_path):
 def test_one_that_is_not_serving_is_forked(fork, path):
     with Emulator(state=path) as cloud:
         cloud.stop()
-        assert "this process was forked" in fork(cloud.start)
+        assert "belongs to the parent" in fork(cloud.start)
         cloud.start()
         client(cloud).tree("GetBalance")
 
@@ -688,7 +687,7 @@ def test_a_forked_child_that_ends_harms_nothing(path, node_network):
             assert os.waitpid(child, 0)[1] == 0
             assert set(os.listdir(os.path.dirname(sys.argv[1]))) == here
             assert Path(cloud.ca_cert).exists()
-            homes = [disk.home for disk in cloud.ssh._disks.values()]
+            homes = [disk.home for disk in cloud._ssh._disks.values()]
             assert len(homes) == 1 and homes[0].exists()
             driver.create_node("second", "small", image)
             print(len(cloud.driver().list_nodes()))
@@ -699,7 +698,7 @@ def test_a_forked_child_that_ends_harms_nothing(path, node_network):
     )
     assert printed == "2\n"
     with Emulator(state=path) as cloud:
-        assert [each.name for each in cloud.cloud.instances()] == ["first", "second"]
+        assert [each.name for each in cloud.account.state.instances()] == ["first", "second"]
 
 
 def test_processes_of_a_pool_use_the_endpoint():
@@ -775,7 +774,7 @@ def test_a_program_that_ends_without_a_stop(path, node_network, tmp_path, last):
     assert os.listdir(folders) == []
     assert is_free(path)
     with Emulator(state=path) as cloud:
-        assert len(cloud.cloud.instances()) == 2
+        assert len(cloud.account.state.instances()) == 2
 
 
 def test_an_interrupted_program(path):

@@ -164,7 +164,7 @@ def test_it_comes_up_and_goes_by_itself(node_network):
     with Emulator(node_network=node_network, ssh=True, ssh_port=2222) as cloud:
         cloud.clock.freeze()
         node = cloud.driver().create_node("web", "small", IMAGE, ex_duration="1H")
-        node.public_ips = [cloud.cloud.instances()[0].public_ip]
+        node.public_ips = [cloud.account.state.instances()[0].public_ip]
         assert not is_up(node)
         cloud.clock.advance(timedelta(minutes=1))
         wait_until(lambda: is_up(node))
@@ -360,7 +360,7 @@ def test_no_two_nodes_share_an_address(node_network):
         nodes = [driver.create_node(f"node-{n}", "small", IMAGE) for n in range(6)]
         taken = {node.public_ips[0] for node in nodes}
         assert len(taken) == 6
-        with pytest.raises(MCSError, match="no free address") as caught:
+        with pytest.raises(MCSError, match="are in use") as caught:
             driver.create_node("one too many", "small", IMAGE)
         assert caught.value.http_code == 409
         assert len(cloud.ledger) == 6
@@ -455,8 +455,8 @@ def test_who_comes_while_a_node_goes_down_is_sent_away(cloud, driver, monkeypatc
 
     async def run_server(*args, **kwargs):
         # The connection was accepted, and is not known yet.
-        cloud.cloud.stop("web", force=True)
-        cloud.match_ssh()
+        cloud.account.state.stop("web", force=True)
+        cloud._ssh.update()
         return await serve(*args, **kwargs)
 
     monkeypatch.setattr(asyncssh, "run_server", run_server)
@@ -483,7 +483,7 @@ def test_an_error_that_nobody_expects_changes_no_answer(cloud, driver, monkeypat
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(cloud.ssh, "match", fail)
+        patch.setattr(cloud._ssh, "_match", fail)
         node = driver.create_node("web", "small", IMAGE)
     assert len(cloud.ledger) == 1
     assert "ZeroDivisionError" in caplog.text

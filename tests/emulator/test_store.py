@@ -119,10 +119,10 @@ def test_reset_forgets_what_was_kept(path):
         cloud.reset()
         keys = cloud.access_key, cloud.secret
     with Emulator(state=path, balance=7) as cloud:
-        assert (cloud.ledger, str(cloud.cloud.balance)) == ([], "9.00")
+        assert (cloud.ledger, str(cloud.account.state.balance)) == ([], "9.00")
         # It is the same account after that, whoever named it.
         cloud.reset()
-        assert (cloud.access_key, cloud.secret, str(cloud.cloud.balance)) == (*keys, "7.00")
+        assert (cloud.access_key, cloud.secret, str(cloud.account.state.balance)) == (*keys, "7.00")
 
 
 def test_an_emulator_whose_state_was_closed_does_not_start(path):
@@ -157,7 +157,7 @@ def document(path, field, value):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda path: path.write_bytes(b"no database at all"), "damaged, or no state"),
+        (lambda path: path.write_bytes(b"no database at all"), "damaged, or not a state"),
         (lambda path: path.write_bytes(path.read_bytes()[:9000]), "damaged"),
         (lambda path: path.write_bytes(path.read_bytes()[:50]), "damaged|cannot be used"),
         (
@@ -228,9 +228,11 @@ def test_the_format_is_the_documented_one(path):
     Emulator(state=path, instances=1).close()
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1")
-    assert [name for (name,) in tables] == ["account", "charge", "instance", "key_pair", "setting"]
+    assert [name for (name,) in tables] == [
+        *("account", "charge", "instance", "key_pair", "setting", "template")
+    ]
     connection.close()
 
 

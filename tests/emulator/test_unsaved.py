@@ -24,11 +24,19 @@ from hypothesis import strategies as st
 from plain_client import CREATE, Client, refusal
 from ssh_keys import new_key, public_text
 
-from libcloud_mcs.emulator import Clock, Effect, Emulator, StateError, _emulator, error, overload
+from libcloud_mcs.emulator import (
+    Clock,
+    Effect,
+    Emulator,
+    Response,
+    StateError,
+    _app,
+    error,
+    overload,
+)
 from libcloud_mcs.emulator._control import ROUTES, Route
+from libcloud_mcs.emulator._handlers import HANDLERS
 from libcloud_mcs.emulator._transactions import Cell, Transactions
-from libcloud_mcs.emulator.actions import HANDLERS
-from libcloud_mcs.emulator.wire import Answer
 
 KEYS = [public_text(new_key(1024)) for _ in range(2)]
 
@@ -77,9 +85,9 @@ def memory(cloud):
         cloud.clock.state(),
         *(
             (
-                *(account.access_key, account.secret, account.cloud.seed, account.cloud.drawn),
-                *(account.cloud.balance, account.cloud.balance_at, account.ledger),
-                *(account.cloud.instances(), account.cloud.key_pairs()),
+                *(account.access_key, account.secret, account.state.seed, account.state.drawn),
+                *(account.state.balance, account.state.balance_at, account.ledger),
+                *(account.state.instances(), account.state.key_pairs()),
             )
             for account in cloud.accounts
         ),
@@ -188,8 +196,8 @@ STEPS = {
     "add an account": in_a_program(lambda cloud, n: cloud.add_account(instances=n)),
     "add a known account": in_a_program(lambda cloud, n: cloud.add_account(NAMES[n], "secret")),
     "reset": in_a_program(lambda cloud, n: cloud.reset()),
-    "add instances": in_a_program(lambda cloud, n: cloud.cloud.add_running(*NAMES[:n])),
-    "remove": in_a_program(lambda cloud, n: cloud.cloud.remove(NAMES[n])),
+    "add instances": in_a_program(lambda cloud, n: cloud.account.state.add_running(*NAMES[:n])),
+    "remove": in_a_program(lambda cloud, n: cloud.account.state.remove(NAMES[n])),
 }
 
 
@@ -213,8 +221,8 @@ FAILURES = st.one_of(
     st.sampled_from(["renderer", "drawing", "storing"]),
 )
 BREAKABLE = {
-    "renderer": "libcloud_mcs.emulator._emulator.render",
-    "drawing": "libcloud_mcs.emulator.cloud.Cloud._new_password",
+    "renderer": "libcloud_mcs.emulator._app.App._render",
+    "drawing": "libcloud_mcs.emulator._account.AccountState._new_password",
     "storing": "libcloud_mcs.emulator._store._document",
 }
 
@@ -237,7 +245,7 @@ def failing(disk, failure):
     )
 )
 def test_whatever_fails_memory_is_as_before_and_as_the_file(steps):
-    logging.getLogger(_emulator.__name__).disabled = True
+    logging.getLogger(_app.__name__).disabled = True
     disk = Disk()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -248,7 +256,7 @@ def test_whatever_fails_memory_is_as_before_and_as_the_file(steps):
         # A password is there at once, and what takes time takes long.
         instant = {"boot_seconds": 0, "churn": 1, "balance": 50, "seed": 1}
         with Emulator(state=path, clock=frozen_clock(), instances=1, **instant) as cloud:
-            cloud.cloud.add_running(*NAMES[:2])
+            cloud.account.state.add_running(*NAMES[:2])
             for name, n, failure in steps:
                 before = memory(cloud)
                 with failing(disk, failure):
@@ -262,10 +270,10 @@ def test_whatever_fails_memory_is_as_before_and_as_the_file(steps):
             with reopened(path) as copy:
                 accounts = [account.access_key for account in copy.accounts]
                 assert accounts == [account.access_key for account in cloud.accounts]
-                if all(account.cloud.balance > 1 for account in cloud.accounts):
+                if all(account.state.balance > 1 for account in cloud.accounts):
                     assert next_instances(copy) == next_instances(cloud)
         assert os.listdir(folder) == ["state.db"]
-    logging.getLogger(_emulator.__name__).disabled = False
+    logging.getLogger(_app.__name__).disabled = False
 
 
 def frozen_clock():
@@ -287,11 +295,11 @@ def path(tmp_path):
 def kept(path, disk):
     """A cloud whose state is kept, whose clock is held, and in which nothing takes time."""
     with Emulator(state=path, clock=frozen_clock(), boot_seconds=0, seed=1) as cloud:
-        cloud.cloud.add_running("a")
+        cloud.account.state.add_running("a")
         ask = Client(cloud.url, cloud.access_key, cloud.secret)
         ask.tree("ImportKeyPair", KeyName="k0", PublicKeyMaterial=KEYS[0])
         ask.tree("StopInstance", InstanceId="a", Force="True")
-        cloud.cloud.add_running("b")
+        cloud.account.state.add_running("b")
         yield cloud
 
 
@@ -380,8 +388,8 @@ def test_what_cannot_be_saved_over_http(kept, path, disk, name, body, caplog):
         lambda cloud: cloud.clock.reset(),
         lambda cloud: cloud.add_account("second", instances=2),
         lambda cloud: cloud.reset(),
-        lambda cloud: cloud.cloud.remove("a"),
-        lambda cloud: cloud.cloud.add_running("c"),
+        lambda cloud: cloud.account.state.remove("a"),
+        lambda cloud: cloud.account.state.add_running("c"),
     ],
 )
 @pytest.mark.parametrize("times", [1, 1000])
@@ -447,14 +455,14 @@ def signed(ask, action, **params):
 @pytest.mark.parametrize(
     "place",
     [
-        "libcloud_mcs.emulator._emulator.HANDLERS",
-        "libcloud_mcs.emulator._emulator.read_form",
-        "libcloud_mcs.emulator._emulator.verify",
-        "libcloud_mcs.emulator._emulator.render",
-        "libcloud_mcs.emulator._emulator.control.is_for_people",
-        "libcloud_mcs.emulator.actions._instance_row",
-        "libcloud_mcs.emulator.cloud.Cloud._put",
-        "libcloud_mcs.emulator.cloud.Cloud._charge",
+        "libcloud_mcs.emulator._app.HANDLERS",
+        "libcloud_mcs.emulator._app.read_form",
+        "libcloud_mcs.emulator._app.verify",
+        "libcloud_mcs.emulator._app.App._render",
+        "libcloud_mcs.emulator._app.is_administrative",
+        "libcloud_mcs.emulator._handlers._instance_fields",
+        "libcloud_mcs.emulator._account.AccountState._put",
+        "libcloud_mcs.emulator._account.AccountState._charge",
         "libcloud_mcs.emulator._backend.Backend._save",
         "libcloud_mcs.emulator._store.Store.save_account",
         "libcloud_mcs.emulator._store._document",
@@ -472,7 +480,7 @@ def test_an_error_that_nobody_expects_is_an_answer(
             patch.setattr(kept._backend.transactions, "save", broken)
         else:
             patch.setattr(place, broken)
-        if place.endswith("is_for_people"):
+        if place.endswith("is_administrative"):
             response = ask("CreateInstance", **CREATE)
             status, content_type, body = (
                 *(response.status_code, response.headers["Content-Type"]),
@@ -482,13 +490,13 @@ def test_an_error_that_nobody_expects_is_an_answer(
             status, content_type, body = raw(kept, signed(ask, "CreateInstance", **CREATE))
     # The format of a form that could not be read is not known.
     known = "json" if answer_format == "json" and "read_form" not in place else "xml"
-    known = "xml" if "is_for_people" in place else known
+    known = "xml" if "is_administrative" in place else known
     assert (status, content_type) == (500, f"application/{known}")
     assert b"ErrorResponse" in body
     assert b"the emulator failed" in body
     assert b"BrokenError" in body
     assert b"not for you" not in body
-    logged = [each for each in caplog.records if each.name == _emulator.__name__]
+    logged = [each for each in caplog.records if each.name == _app.__name__]
     assert [each.exc_info[0] for each in logged] == [BrokenError]
     assert "Traceback" in caplog.text
     assert kept.records[-1].status == 500
@@ -557,7 +565,7 @@ def test_an_effect_stands_in_for_any_answer(kept):
 
 
 def own(answer_format):
-    return Answer(507, "text/plain", b"")
+    return Response(507, "text/plain", b"")
 
 
 def test_a_target_that_makes_no_sense(kept):
@@ -588,7 +596,9 @@ def test_a_lease_beyond_the_end_of_time_is_refused(kept, caplog):
         before = memory(kept)
         status, message = ask.refused("CreateInstance", **CREATE | {"Duration": duration})
         assert status == 422
-        assert message.startswith("Duration: a lease that ends before the year 10000 was expected")
+        assert message.startswith(
+            "Duration: expected a lease that ends before the year 10000, got "
+        )
         assert memory(kept) == before
     assert caplog.records == []
 
@@ -620,7 +630,9 @@ def test_the_clock_stands_still_at_the_end_of_time():
         assert ask.refused("CreateInstance", **CREATE)[0] == 422
         with pytest.raises(ValueError, match="by: expected what leads to a time from 1970"):
             clock.advance(timedelta(seconds=1))
-        with pytest.raises(ValueError, match="instances: expected as many as can be made"):
+        with pytest.raises(
+            ValueError, match="instances: expected at most as many as there are addresses"
+        ):
             cloud.add_account(instances=1)
         clock.reset()
         ask.tree("CreateInstance", **CREATE)

@@ -159,7 +159,7 @@ def test_methods_and_forms(cloud, client):
     twice = urlencode(form) + "&Action=GetBalance"
     assert refusal(client.send(twice.encode(), headers=FORM)) == (
         400,
-        "'Action': this parameter is there twice",
+        "'Action': expected this parameter once, got it twice",
     )
     for bad in (b"Action=%zz", b"Action=%ff", b"Action=\xff", b"&".join([b"a=1"] * 10_001)):
         assert refusal(client.send(bad, headers=FORM))[0] == 400

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from salt_master import SaltMaster, profile, provider
 
-from libcloud_mcs.emulator.cloud import Cloud
+from libcloud_mcs.emulator._account import AccountState
 
 
 @pytest.fixture
@@ -18,13 +18,13 @@ def folder():
 def passwords(monkeypatch):
     """All passwords that clouds have made."""
     made = []
-    new_password = Cloud._new_password
+    new_password = AccountState._new_password
 
     def remembered(cloud):
         made.append(new_password(cloud))
         return made[-1]
 
-    monkeypatch.setattr(Cloud, "_new_password", remembered)
+    monkeypatch.setattr(AccountState, "_new_password", remembered)
     return made
 
 

@@ -36,7 +36,9 @@ def test_queries_leave_out_what_is_gone(salt_master, cloud):
     image = driver.get_image(CIRROS)
     web, off, gone = (driver.create_node(name, "small", image) for name in ("web", "off", "gone"))
     driver.stop_node(off)
-    cloud.cloud.timing = dataclasses.replace(cloud.cloud.timing, terminate_seconds=600)
+    cloud.account.state.timing = dataclasses.replace(
+        cloud.account.state.timing, terminate_seconds=600
+    )
     driver.destroy_node(gone)
     assert [node.name for node in driver.list_nodes() if node.extra["status"] == "deleting"]
     web, off = driver.ex_get_node(web), driver.ex_get_node(off)
@@ -439,7 +441,7 @@ def test_what_becomes_of_machines_that_cannot_be_set_up(salt_master, cloud):
 
 
 def test_the_error_of_a_single_machine_has_its_id(salt_master, cloud):
-    cloud.cloud.timing = dataclasses.replace(cloud.cloud.timing, boot_seconds=600)
+    cloud.account.state.timing = dataclasses.replace(cloud.account.state.timing, boot_seconds=600)
     profile(salt_master, wait_for_ip_timeout=1)
     answer = salt_master.run("-p", "small", "web")
     (node,) = cloud.driver().list_nodes()

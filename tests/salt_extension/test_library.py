@@ -287,7 +287,9 @@ def test_a_machine_that_is_looked_for_may_be_gone(cloud):
     node = driver.create_node("web", "small", TURNKEY)
     assert machines.find_if_any(driver, "web").id == node.id
     assert machines.sees(driver, node)
-    cloud.cloud.timing = dataclasses.replace(cloud.cloud.timing, terminate_seconds=600)
+    cloud.account.state.timing = dataclasses.replace(
+        cloud.account.state.timing, terminate_seconds=600
+    )
     driver.destroy_node(node)
     assert machines.find_if_any(driver, "web") is None
     assert not machines.sees(driver, node)
@@ -348,7 +350,7 @@ def test_a_machine_that_goes_away_while_leases_are_asked_for_is_left_out(cloud):
     driver = cloud.driver(concurrency=1)
     for name in ("first", "second"):
         driver.create_node(name, "small", TURNKEY, ex_duration="1H")
-    go = meanwhile(lambda: cloud.cloud.terminate("second"))
+    go = meanwhile(lambda: cloud.account.state.terminate("second"))
     cloud.inject(go, on="GetInstanceContractInfo", times=1)
     assert machines.expiring(driver, timedelta(days=1)).keys() == {"first"}
 

@@ -279,9 +279,11 @@ def test_a_map_from_a_program(salt_master, cloud, other):
 
 def test_a_machine_that_is_on_its_way_out_is_destroyed(salt_master, cloud):
     make(cloud, "web")
-    cloud.cloud.timing = dataclasses.replace(cloud.cloud.timing, terminate_seconds=600)
+    cloud.account.state.timing = dataclasses.replace(
+        cloud.account.state.timing, terminate_seconds=600
+    )
     # Salt has seen it, and by now somebody destroys it.
-    go = meanwhile(lambda: cloud.cloud.terminate("web"))
+    go = meanwhile(lambda: cloud.account.state.terminate("web"))
     cloud.inject(go, on="DescribeInstances", nth=2, times=1)
     answer = salt_master.run("-d", "web")
     assert (answer.status, answer.data) == (0, {"emulated": {"mcs": {"web": True}}})
@@ -312,7 +314,7 @@ def test_a_machine_that_cannot_be_destroyed_is_an_error_that_says_what_was(salt_
     destroyed, failed = salt_master.python(TWO_COMMANDS)
     assert destroyed == {"emulated": {"mcs": {"one": True}}}
     assert failed == "TerminateInstance: Injected fault (HTTP 400)"
-    cloud.cloud.terminate("two")
+    cloud.account.state.terminate("two")
     cloud.inject(error(400), on="TerminateInstance", nth=2, times=1)
     answer = salt_master.run("-d", "web", "db")
     (left,) = names(cloud.driver())

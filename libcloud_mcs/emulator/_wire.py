@@ -1,0 +1,342 @@
+"""
+The wire format: forms and signatures of requests, XML and JSON of responses.
+
+:func:`verify` lists the checks of a request in their order.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+from libcloud_mcs._signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
+from libcloud_mcs.actions import ACTIONS, Kind
+from libcloud_mcs.emulator._clock import utc_text
+from libcloud_mcs.emulator._errors import APIError, ErrorCode
+
+__all__ = [
+    "Renderer",
+    "Request",
+    "Response",
+    "Row",
+    "error_document",
+    "read_form",
+    "render_error",
+    "render_options",
+    "verify",
+]
+
+#: The most texts of rows that a renderer keeps.
+_MAX_CACHED = 100_000
+_FORM = "application/x-www-form-urlencoded"
+_METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+_ALLOW = {"Allow": ", ".join(_METHODS)}
+_HEADER_LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?Z", re.ASCII)
+_BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+#: The greatest difference between a timestamp and the clock.
+SKEW = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request as it was received."""
+
+    method: str
+    #: The path, not decoded.
+    path: str
+    #: The query, not decoded.
+    query: str
+    #: The host as the request names it; ``""``: none.
+    host: str
+    content_type: str
+    body: bytes
+    #: Whether the request was received over HTTPS.
+    secure: bool = False
+    #: The reason why the request is not valid HTTP, or ``None``.
+    flaw: APIError | None = None
+
+
+class Row(NamedTuple):
+    """
+    A record that many responses contain. Its text is cached.
+
+    :ivar owner: The object that the record describes. It never changes.
+    :ivar key: The ID of that object; a changed object with the same ID replaces it in the cache.
+    :ivar variant: What the record depends on beside the object.
+    :ivar build: Returns the record for an object and a variant.
+    """
+
+    owner: Any
+    key: str
+    variant: str
+    build: Callable[[Any, str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Response:
+    """An HTTP response before it is sent."""
+
+    status: int
+    content_type: str
+    body: bytes
+    #: Further headers.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: The message of an error; ``""``: a success.
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        lines = [f"HTTP/1.1 {self.status}", f"Content-Type: {self.content_type}"]
+        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        for line in lines:
+            if not _HEADER_LINE.fullmatch(line):
+                raise ValueError(f"{line!r} cannot be sent as a header")
+
+
+def read_form(request: Request) -> dict[str, str]:
+    """
+    Return the parameters from the URL and from the body of a POST.
+
+    :raises APIError: If they are not a form, or a parameter occurs twice.
+    """
+    if request.method not in _METHODS:
+        raise APIError(
+            ErrorCode.METHOD, f"method: expected {', '.join(_METHODS)}, got {request.method!r}"
+        )
+    forms = [request.query]
+    if request.method == "POST" and request.body:
+        media_type = request.content_type.partition(";")[0].strip().lower()
+        # A body without a type can only be a form.
+        if media_type not in ("", _FORM):
+            raise APIError(
+                ErrorCode.MEDIA_TYPE, f"Content-Type: expected {_FORM!r}, got {media_type!r}"
+            )
+        try:
+            # UTF-8 that should have been escaped is unambiguous.
+            forms.append(request.body.decode())
+        except UnicodeDecodeError:
+            raise APIError(ErrorCode.UNREADABLE, "the form is not UTF-8") from None
+    params: dict[str, str] = {}
+    for form in forms:
+        if _BAD_ESCAPE.search(form):
+            raise APIError(ErrorCode.UNREADABLE, "the form has a '%' without two digits")
+        try:
+            fields = parse_qsl(
+                form.strip(), keep_blank_values=True, errors="strict", max_num_fields=10_000
+            )
+        except ValueError:
+            raise APIError(
+                ErrorCode.UNREADABLE, "the form is not UTF-8, or has more than 10000 parameters"
+            ) from None
+        for name, value in fields:
+            if name in params:
+                raise APIError(
+                    ErrorCode.UNREADABLE, f"{name!r}: expected this parameter once, got it twice"
+                )
+            params[name] = value
+    return params
+
+
+def verify(
+    request: Request,
+    params: Mapping[str, str],
+    secret_of: Callable[[str], str | None],
+    now: datetime,
+    *,
+    debug: bool = False,
+) -> str:
+    """
+    Check the common parameters, the signature, the time and the action of a request.
+
+    :param params: The parameters of the request.
+    :param secret_of: Returns the secret of an access key, ``None`` for an unknown key.
+    :param now: The time with which the timestamp is compared.
+    :param debug: Whether the error of a wrong signature contains the string to sign.
+    :return: The access key.
+    :raises APIError: If a check fails.
+    """
+    for check in (_check_format, _check_required, _check_algorithm):
+        check(params)
+    secret = secret_of(params["AWSAccessKeyId"])
+    if secret is None:
+        raise APIError(
+            ErrorCode.UNKNOWN_KEY,
+            f"AWSAccessKeyId: no account has the access key {params['AWSAccessKeyId']!r}",
+        )
+    _check_signature(request, params, secret, debug=debug)
+    _check_time(params["Timestamp"], now)
+    action = ACTIONS.get(params["Action"])
+    if action is None:
+        raise APIError(ErrorCode.UNREADABLE, f"Action: this API has no action {params['Action']!r}")
+    if request.method == "HEAD" and action.kind is not Kind.READ:
+        raise APIError(
+            ErrorCode.METHOD,
+            f"method: expected GET or POST for {action.name}, which changes something, got 'HEAD'",
+        )
+    return params["AWSAccessKeyId"]
+
+
+def _check_format(params: Mapping[str, str]) -> None:
+    if params.get("Format", "xml") not in ("xml", "json"):
+        raise APIError(
+            ErrorCode.UNUSABLE, f"Format: expected 'xml' or 'json', got {params['Format']!r}"
+        )
+
+
+def _check_required(params: Mapping[str, str]) -> None:
+    for name in (
+        "Action",
+        "AWSAccessKeyId",
+        "Timestamp",
+        "SignatureVersion",
+        "SignatureMethod",
+        "Signature",
+    ):
+        if not params.get(name):
+            raise APIError(ErrorCode.UNREADABLE, f"{name}: this parameter is required")
+
+
+def _check_algorithm(params: Mapping[str, str]) -> None:
+    if params["SignatureVersion"] != "2":
+        raise APIError(
+            ErrorCode.UNUSABLE,
+            f"SignatureVersion: expected '2', got {params['SignatureVersion']!r}",
+        )
+    if params["SignatureMethod"] not in SIGNATURE_METHODS:
+        raise APIError(
+            ErrorCode.UNUSABLE,
+            f"SignatureMethod: expected 'HmacSHA256' or 'HmacSHA1', got"
+            f" {params['SignatureMethod']!r}",
+        )
+
+
+def _check_signature(
+    request: Request, params: Mapping[str, str], secret: str, *, debug: bool
+) -> None:
+    host = request.host.strip().lower().removesuffix(":443" if request.secure else ":80")
+    signed = {name: value for name, value in params.items() if name != "Signature"}
+    method = "GET" if request.method == "HEAD" else request.method
+    text = string_to_sign(
+        method=method, host=host, path=request.path, query=canonical_query(signed)
+    )
+    expected = sign(secret=secret, text=text, signature_method=params["SignatureMethod"])
+    if not hmac.compare_digest(expected.encode(), params["Signature"].encode()):
+        hint = f"; the string to sign is {text!r}" if debug else ""
+        raise APIError(ErrorCode.NOT_SIGNED, f"Signature: it does not match this request{hint}")
+
+
+def _check_time(timestamp: str, now: datetime) -> None:
+    match = _TIMESTAMP.fullmatch(timestamp)
+    try:
+        if not match:
+            raise ValueError
+        moment = datetime.fromisoformat(match[1]).replace(tzinfo=timezone.utc)
+    except ValueError:
+        raise APIError(
+            ErrorCode.UNUSABLE,
+            f"Timestamp: expected a time such as '2013-07-20T15:02:17.000Z', got {timestamp!r}",
+        ) from None
+    if abs(moment - now) > SKEW:
+        raise APIError(
+            ErrorCode.NOT_SIGNED,
+            f"Timestamp: {timestamp!r} is more than 15 minutes off, the time is {utc_text(now)}",
+        )
+
+
+class Renderer:
+    """Writes documents in XML and JSON, and caches the text of rows."""
+
+    def __init__(self) -> None:
+        self._cache: dict[tuple[str, str], tuple[Row, str]] = {}
+
+    def render(
+        self, root: str, tree: Mapping[str, Any], response_format: str, status: int = 200
+    ) -> Response:
+        """
+        Write a document.
+
+        :param root: The name of the root element.
+        :param tree: The content of the root element.
+        :param response_format: ``xml`` or ``json``.
+        :param status: The HTTP status of the response.
+        """
+        if response_format == "json":
+            return Response(status, "application/json", self._json({root: tree}).encode())
+        parts = ['<?xml version="1.0" encoding="utf-8"?>\n']
+        self._write_xml(parts, root, tree)
+        return Response(status, "application/xml", "".join(parts).encode())
+
+    def _json(self, value: Any) -> str:
+        if isinstance(value, Row):
+            return self._cached(value, "json", self._json)
+        if isinstance(value, Mapping):
+            items = [f"{_dumps(name)}: {self._json(item)}" for name, item in value.items()]
+            return f"{{{', '.join(items)}}}"
+        if isinstance(value, list):
+            return f"[{', '.join([self._json(item) for item in value])}]"
+        return _dumps(value)
+
+    def _write_xml(self, parts: list[str], name: str, value: Any) -> None:
+        if isinstance(value, list):
+            for item in value:
+                self._write_xml(parts, name, item)
+            return
+        parts.append(f"<{name}>")
+        if isinstance(value, Row):
+            parts.append(self._cached(value, "xml", self._xml_fields))
+        elif isinstance(value, Mapping):
+            for child, item in value.items():
+                self._write_xml(parts, child, item)
+        else:
+            # A carriage return would come out of a parser as a line feed.
+            parts.append(escape(str(value), {"\r": "&#13;"}))
+        parts.append(f"</{name}>")
+
+    def _xml_fields(self, record: Mapping[str, Any]) -> str:
+        parts: list[str] = []
+        for name, value in record.items():
+            self._write_xml(parts, name, value)
+        return "".join(parts)
+
+    def _cached(
+        self, row: Row, response_format: str, write: Callable[[Mapping[str, Any]], str]
+    ) -> str:
+        known = self._cache.get((row.key, response_format))
+        if known and known[0].owner is row.owner and known[0].variant == row.variant:
+            return known[1]
+        text = write(row.build(row.owner, row.variant))
+        if len(self._cache) >= _MAX_CACHED:
+            self._cache.clear()
+        self._cache[row.key, response_format] = row, text
+        return text
+
+
+def render_error(error: APIError, response_format: str) -> Response:
+    """Write an error document."""
+    status = error.code.status
+    response = error_document(error.message, status, response_format)
+    headers = _ALLOW if error.code is ErrorCode.METHOD else {}
+    return replace(response, headers=headers, error=error.message)
+
+
+def error_document(message: str, status: int, response_format: str) -> Response:
+    """Write an error document with any status."""
+    tree = {"Error": {"message": message, "code": status}}
+    return Renderer().render("ErrorResponse", tree, response_format, status)
+
+
+def render_options() -> Response:
+    """Return the response to ``OPTIONS``."""
+    return Response(204, "", b"", _ALLOW)
+
+
+def _dumps(value: Any) -> str:
+    # float: for amounts of money, the only values that are neither text nor whole numbers.
+    return json.dumps(value, ensure_ascii=False, default=float)
