@@ -19,8 +19,8 @@ endef
 
 # Install into an environment. Dependency groups need pip 25.1; that of a new environment may be older.
 define install
-	@$(1)/bin/python -m pip install -q --disable-pip-version-check 'pip>=25.1'
-	@$(1)/bin/python -m pip install -q --disable-pip-version-check $(2)
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check 'pip>=25.1'
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check $(2)
 endef
 
 .DEFAULT_GOAL := help
