@@ -3,7 +3,7 @@ Check that each extra suffices for its feature, and that an error names the extr
 
     python .ci/extras.py dist/libcloud_mcs-*.whl
 
-The wheel is installed with each extra into an environment of its own.
+The wheel is installed with each extra into a separate environment.
 """
 
 import email
