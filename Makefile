@@ -127,7 +127,7 @@ $(VENV)/.dev: $(VENV)/.test
 .venv-consumers/.ready: setup.cfg pyproject.toml consumers/requirements.txt
 	@echo "setting up .venv-consumers ..."
 	$(call make_venv,.venv-consumers)
-	@.venv-consumers/bin/python -m pip install -q --disable-pip-version-check -r consumers/requirements.txt
+	$(call install,.venv-consumers,-r consumers/requirements.txt)
 	@.venv-consumers/bin/python -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: \
 		-d .venv-consumers/climos mosclient==1.0.14 prettytable==0.7.2
 	@touch $@
