@@ -1,12 +1,12 @@
-# Everything runs in a virtual environment inside the checkout; each target makes what it needs.
+# Everything runs in virtual environments inside the checkout; each target makes those that it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Most tests wait for something, so that four processes keep two cores busy. Tests of one file stay together.
+# Most tests wait, so that four processes keep two cores busy. Tests of one file stay together.
 PYTEST := -m pytest -n 4 --dist loadfile
 
-# Make a virtual environment, or say in one line why not. A Python without ensurepip (Debian's) would
-# leave half of one behind.
+# Make a virtual environment, or print in one line why not. A Python without ensurepip (Debian's) would
+# leave an incomplete one behind.
 define make_venv
 	@command -v "$(PYTHON)" >/dev/null || \
 		{ echo "error: there is no $(PYTHON): install Python 3.10 or newer, or name one: make PYTHON=..." >&2; exit 1; }
@@ -17,6 +17,12 @@ define make_venv
 	@"$(PYTHON)" -m venv $(1) || { rm -rf $(1); exit 1; }
 endef
 
+# Install into an environment. Dependency groups need pip 25.1; that of a new environment may be older.
+define install
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check 'pip>=25.1'
+	@$(1)/bin/python -m pip install -qq --disable-pip-version-check $(2)
+endef
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -24,14 +30,14 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 .PHONY: demo
-demo: $(VENV)/.demo ## a whole life of instances through libcloud, on the local endpoint
+demo: $(VENV)/.demo ## the full life cycle of instances through libcloud, on the local endpoint
 	@$(BIN)/python examples/demo.py
 
 .PHONY: test
-test: $(VENV)/.test salt ## the test suite; what cannot be had here is skipped, and named at the end
+test: $(VENV)/.test salt ## the test suite; tests of what this machine lacks are skipped and listed at the end
 	@$(BIN)/python $(PYTEST)
 
-# Salt needs timelib, which has no wheels: without a C compiler and Python's headers, there is no Salt.
+# Salt needs timelib, which has no wheels: it is installed only with a C compiler and Python's headers.
 .PHONY: salt
 salt: $(VENV)/.test
 	@$(BIN)/python -c 'import salt' 2>/dev/null || \
@@ -39,30 +45,31 @@ salt: $(VENV)/.test
 		-I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')" - 2>/dev/null; \
 	then echo "setting up Salt ..."; \
 		$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[salt]' 2>$(VENV)/salt.log || \
-		{ tail -n 3 $(VENV)/salt.log; echo "Salt could not be installed ($(VENV)/salt.log has it all)"; }; \
+		{ tail -n 3 $(VENV)/salt.log; echo "Salt could not be installed: see $(VENV)/salt.log"; }; \
 	fi
 
 .PHONY: check
-check: $(VENV)/.dev ## lint, format, types, tests with their coverage
+check: $(VENV)/.dev ## lint, format, types, spelling, and tests with coverage
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typed_user.py
+	$(BIN)/codespell
 	$(BIN)/coverage run $(PYTEST) -q
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
 .PHONY: fuzz
-fuzz: $(VENV)/.dev ## look for answers that the driver trips over, for SECONDS (20)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check atheris
+fuzz: $(VENV)/.dev ## look for responses that break the driver, for SECONDS (20)
+	$(call install,$(VENV),--group fuzz)
 	$(BIN)/python tests/fuzz_answers.py -max_total_time=$(or $(SECONDS),20) -verbosity=0 -print_final_stats=1
 
 .PHONY: bench
-bench: $(VENV)/.bench ## time it next to its peers, for some minutes; QUICK=1: only see that it works
+bench: $(VENV)/.bench ## compare with its peers, some minutes; QUICK=1: only check that it works
 	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick,--save)
 
 .PHONY: consumers
-consumers: .venv-consumers/.ready ## programs of others, run for real: climos, moto, Infrastructure Manager
+consumers: .venv-consumers/.ready ## programs of other projects: climos, moto, Infrastructure Manager
 	@.venv-consumers/bin/python -m pytest -q consumers
 
 .PHONY: lower-bounds
@@ -81,7 +88,7 @@ docs: .venv-docs/.ready ## the documentation, in build/docs; a warning is an err
 	.venv-docs/bin/sphinx-build -q -W --keep-going -b html docs build/docs
 
 .PHONY: tables
-tables: $(VENV)/.dev ## write the documents' tables anew from the code
+tables: $(VENV)/.dev ## update the tables in the documents from the code
 	$(BIN)/python docs/tables.py
 
 .PHONY: clean
@@ -93,34 +100,34 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: $(VENV)/bin/python setup.cfg pyproject.toml
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[demo]'
+	$(call install,$(VENV),-e . --group demo)
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
+	$(call install,$(VENV),-e . --group bench)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python setup.cfg pyproject.toml
 	@echo "setting up $(VENV) ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[test]'
+	$(call install,$(VENV),-e . --group test)
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/.test
-	@echo "setting up what checks need ..."
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@echo "setting up the checks ..."
+	$(call install,$(VENV),-e . --group dev)
 	@touch $@
 
-# Beside the others: what these programs need clashes with what the tests need.
-.venv-dist/.ready: Makefile
+# In environments of their own: the dependencies of these programs conflict with those of the tests.
+.venv-dist/.ready: pyproject.toml
 	@echo "setting up .venv-dist ..."
 	$(call make_venv,.venv-dist)
-	@.venv-dist/bin/python -m pip install -q --disable-pip-version-check build twine
+	$(call install,.venv-dist,--group dist)
 	@touch $@
 
 .venv-consumers/.ready: setup.cfg pyproject.toml consumers/requirements.txt
 	@echo "setting up .venv-consumers ..."
 	$(call make_venv,.venv-consumers)
-	@.venv-consumers/bin/python -m pip install -q --disable-pip-version-check -r consumers/requirements.txt
+	$(call install,.venv-consumers,-r consumers/requirements.txt)
 	@.venv-consumers/bin/python -m pip download -q --disable-pip-version-check --no-deps --no-binary :all: \
 		-d .venv-consumers/climos mosclient==1.0.14 prettytable==0.7.2
 	@touch $@
@@ -128,16 +135,15 @@ $(VENV)/.dev: $(VENV)/.test
 .venv-docs/.ready: setup.cfg pyproject.toml
 	@echo "setting up .venv-docs ..."
 	$(call make_venv,.venv-docs)
-	@.venv-docs/bin/python -m pip install -q --disable-pip-version-check -e '.[docs]'
+	$(call install,.venv-docs,-e . --group docs)
 	@touch $@
 
-# The versions are read from setup.cfg: what is promised there is what is tested.
+# The versions are read from setup.cfg, so that the promised ones are the tested ones.
 .venv-lower-bounds/.ready: setup.cfg pyproject.toml
 	@echo "setting up .venv-lower-bounds ..."
 	$(call make_venv,.venv-lower-bounds)
 	@sed -n '/^install_requires/,/^$$/s/>=/==/p' setup.cfg >.venv-lower-bounds/constraints.txt
 	@cat .venv-lower-bounds/constraints.txt
 	@test -s .venv-lower-bounds/constraints.txt
-	@.venv-lower-bounds/bin/python -m pip install -q --disable-pip-version-check \
-		-c .venv-lower-bounds/constraints.txt -e '.[test]'
+	$(call install,.venv-lower-bounds,-c .venv-lower-bounds/constraints.txt -e . --group test)
 	@touch $@

@@ -1,5 +1,5 @@
 """
-What is in the wheel and the sdist of a folder: what it should be, and nothing else.
+Check that the wheel and the sdist in a folder contain the files that they should, and no others.
 
     python .ci/artefacts.py dist
 """
@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-#: What the checkout has and a release has not.
+#: Files of the checkout that are not released.
 CHECKOUT_ONLY = (".ci/", ".gitignore", ".pre-commit-config.yaml")
 
 
@@ -21,14 +21,14 @@ def main(folder):
     tracked = {name for name in listed.stdout.splitlines() if not name.startswith(CHECKOUT_ONLY)}
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    differ(wheel, {name for name in names if ".dist-info/" not in name}, package(tracked))
+    compare(wheel, {name for name in names if ".dist-info/" not in name}, package(tracked))
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     with tarfile.open(sdist) as archive:
         names = [name.partition("/")[2] for name in archive.getnames() if "/" in name]
         files = {name for name in names if archive.getmember(f"{stem(sdist)}/{name}").isfile()}
-    made = {name for name in files if name == "PKG-INFO" or ".egg-info/" in name}
-    differ(sdist, files - made, tracked)
-    print(f"{wheel.name}, {sdist.name}: as they should be")
+    generated = {name for name in files if name == "PKG-INFO" or ".egg-info/" in name}
+    compare(sdist, files - generated, tracked)
+    print(f"{wheel.name}, {sdist.name}: complete, nothing else")
 
 
 def package(tracked):
@@ -39,10 +39,10 @@ def stem(sdist):
     return sdist.name.removesuffix(".tar.gz")
 
 
-def differ(artefact, there, expected):
-    if there != expected:
+def compare(artefact, files, expected):
+    if files != expected:
         raise SystemExit(
-            f"{artefact.name}: missing {sorted(expected - there)}, extra {sorted(there - expected)}"
+            f"{artefact.name}: missing {sorted(expected - files)}, extra {sorted(files - expected)}"
         )
 
 

@@ -1,19 +1,21 @@
 """
-Each extra does by itself what it is for; and without it, one is told which it is.
+Check that each extra suffices for its feature, and that an error names the extra that is missing.
 
     python .ci/extras.py dist/libcloud_mcs-*.whl
 
-The wheel is installed with each extra into an environment of its own.
+The wheel is installed with each extra into a separate environment.
 """
 
+import email
 import subprocess
 import sys
 import tempfile
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 DRIVER = "from libcloud_mcs import MCSNodeDriver\ndriver = MCSNodeDriver('key', 'secret')\n"
-#: What there is no extra for: a request with an answer read, from a server of the standard library.
+#: A feature that needs no extra: one request, answered by a server of the standard library.
 BALANCE = """
 import http.server, threading
 
@@ -34,7 +36,8 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 driver = MCSNodeDriver("key", "secret", url=f"http://127.0.0.1:{server.server_port}/")
 assert str(driver.ex_get_balance().amount) == "1.5"
 """
-WORKS = {
+#: The code that has to run with each extra alone.
+CODE = {
     "": DRIVER + BALANCE,
     "crypto": "from libcloud_mcs.keys import generate_key_pair; generate_key_pair('mine')",
     "deploy": "from libcloud.compute.ssh import have_paramiko; assert have_paramiko",
@@ -53,8 +56,8 @@ WORKS = {
         "assert 'mcs.create' in clouds"
     ),
 }
-#: What is tried without an extra, and the extra that the error names.
-TELLS = {
+#: Code that has to fail without an extra, and the words that the error has to contain.
+FAILURES = {
     "crypto": (DRIVER + "driver.create_key_pair('mine')", "libcloud-mcs[crypto]"),
     "emulator": ("import libcloud_mcs.emulator", "libcloud-mcs[emulator]"),
     "deploy": (
@@ -66,36 +69,49 @@ TELLS = {
 
 def main(wheel):
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        making = {extra: pool.submit(environment, folder, wheel, extra) for extra in WORKS}
-        environments = {extra: future.result() for extra, future in making.items()}
-        for extra, code in WORKS.items():
-            status, said = run(environments[extra], code)
-            assert status == 0, f"[{extra}]: {said}"
-            print(f"[{extra}] works alone")
-        for extra, (code, words) in TELLS.items():
-            status, said = run(environments[""], code)
-            assert status != 0, extra
-            assert words in said.splitlines()[-1], f"[{extra}]: {said}"
-        test_runs(environments[""])
-        status, said = run(environments["emulator"], WORKS["emulator-ssh"])
-        assert status != 0
-        assert "libcloud-mcs[emulator-ssh]" in said.splitlines()[-1], said
-        print("without them, the error names them")
+        check_names(wheel)
+        futures = {extra: pool.submit(environment, folder, wheel, extra) for extra in CODE}
+        environments = {extra: future.result() for extra, future in futures.items()}
+        for extra, code in CODE.items():
+            status, errors = run(environments[extra], code)
+            assert status == 0, f"[{extra}]: {errors}"
+            print(f"[{extra}] suffices")
+        for code, words in FAILURES.values():
+            check_failure(environments[""], code, words)
+        check_failure(environments["emulator"], CODE["emulator-ssh"], "libcloud-mcs[emulator-ssh]")
+        check_pytest(environments[""])
+        print("an error names the extra that is missing")
+
+
+def check_names(wheel):
+    """Check that the wheel has these extras and no other."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    extras = set(metadata.get_all("Provides-Extra"))
+    assert extras == CODE.keys() - {""}, extras
 
 
 def environment(folder, wheel, extra):
-    """Install the wheel with an extra; give that environment's Python."""
-    where = Path(folder, extra or "core")
-    subprocess.run([sys.executable, "-m", "venv", where], check=True)
-    python = where / "bin" / "python"
-    wanted = f"{wheel}[{extra}]" if extra else wheel
-    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", wanted]
+    """Return the Python of a new environment that has the wheel with an extra."""
+    path = Path(folder, extra or "core")
+    subprocess.run([sys.executable, "-m", "venv", path], check=True)
+    python = path / "bin" / "python"
+    requirement = f"{wheel}[{extra}]" if extra else wheel
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", requirement]
     subprocess.run(pip, check=True)
     return python
 
 
-def test_runs(python):
-    """pytest beside the package alone: it starts, and a fixture's error names the extra."""
+def check_failure(python, code, words):
+    """Check that some code fails with an error that contains some words."""
+    status, errors = run(python, code)
+    assert status != 0, words
+    assert words in errors.splitlines()[-1], errors
+
+
+def check_pytest(python):
+    """Check that pytest starts without any extra, and that a fixture's error names its extra."""
     pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "pytest"]
     subprocess.run(pip, check=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -105,19 +121,20 @@ def test_runs(python):
             ("def test_it(mcs_driver): pass", 1, "pip install 'libcloud-mcs[emulator]'"),
         ):
             file.write_text(test)
-            done = subprocess.run(
+            result = subprocess.run(
                 [python, "-m", "pytest", "-q", file], cwd=folder, capture_output=True, text=True
             )
-            assert (done.returncode, words in done.stdout) == (expected, True), done.stdout
-    print("pytest runs without the extra 'emulator', and names it")
+            assert (result.returncode, words in result.stdout) == (expected, True), result.stdout
+    print("pytest runs without the extra 'emulator'")
 
 
 def run(python, code):
-    # Elsewhere: not the checkout's package, which would be found first.
-    done = subprocess.run(
+    """Run some code; return the exit status and the errors."""
+    # In another folder: the checkout's package would be imported instead of the wheel's.
+    result = subprocess.run(
         [python, "-c", code], cwd=python.parent, capture_output=True, text=True, timeout=120
     )
-    return done.returncode, done.stderr
+    return result.returncode, result.stderr
 
 
 main(Path(sys.argv[1]).resolve())

@@ -1,11 +1,11 @@
 """
-How close to the limit the driver is, and how far ahead of its peers.
+Compare the driver with floors and with its peers.
 
     python benchmarks/bench.py [--quick] [--save]
 
-Each contender runs in a process of its own and does the same work; they take turns, and the tables
-have the medians. ``--quick`` shows in a minute that all of it works, with figures that mean
-little. ``--save`` writes the tables into ``docs/performance.md`` and draws their picture beside it.
+Each contender runs in its own process and does the same work. They run alternately, and the tables
+have the medians. ``--quick`` checks in a minute that everything works; its figures are rough.
+``--save`` writes the tables into ``docs/performance.md`` and draws the chart beside it.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ from typing import Any
 
 import urllib3
 from contenders import CONTENDERS, KEY, SECRET
-from emulator_load import next_to_bare
+from emulator_load import compare_with_bare
 from endpoint import instance_id
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
-PICTURE = HERE.parent / "docs" / "performance.svg"
+CHART = HERE.parent / "docs" / "performance.svg"
 Rows = list[list[str]]
 
 
-# The processes that do the work
+# Worker processes
 
 
 def work(name: str, url: str, page_size: int, concurrency: int) -> None:
-    """Be a contender: do what the lines of standard input say, and print what it took."""
+    """Run a contender: read tasks from standard input, and print the cost of each."""
     lister = CONTENDERS[name].make(url, page_size, concurrency)
     for line in sys.stdin:
         gc.collect()
@@ -59,7 +59,7 @@ def work(name: str, url: str, page_size: int, concurrency: int) -> None:
 
 
 def iterate(url: str) -> None:
-    """Go through a fleet with ``ex_iterate_nodes()`` and print the memory that it took."""
+    """Iterate over a fleet with ``ex_iterate_nodes()``, and print the memory used."""
     from libcloud_mcs import MCSNodeDriver
 
     driver = MCSNodeDriver(KEY, SECRET, url=url)
@@ -75,13 +75,13 @@ def _reset_peak() -> int:
 
 
 def _peak() -> int:
-    """Give the most memory that this process had since the last reset, in kB."""
+    """Return the peak memory of this process since the last reset, in kB."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
 class Worker:
-    """A contender in a process of its own."""
+    """A contender in a separate process."""
 
     def __init__(self, name: str, url: str, page_size: int, concurrency: int, **environment: str):
         arguments = ["--worker", name, url, str(page_size), str(concurrency)]
@@ -94,16 +94,16 @@ class Worker:
         )
 
     def do(self, what: str, times: int = 1) -> dict[str, float]:
-        """Have it work, and give what it took."""
+        """Run a task, and return its cost."""
         self.process.stdin.write(f"{what} {times}\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
 
 @contextmanager
-def endpoint(api: str, nodes: int, cap: int, delay: float = 0, looks: int = 0) -> Iterator[str]:
-    """Run a server of answers made beforehand; give its URL."""
-    options = ["--nodes", nodes, "--cap", cap, "--delay", delay, "--looks", looks]
+def endpoint(api: str, nodes: int, cap: int, delay: float = 0, polls: int = 0) -> Iterator[str]:
+    """Run a server of prepared responses, and yield its URL."""
+    options = ["--nodes", nodes, "--cap", cap, "--delay", delay, "--polls", polls]
     process = subprocess.Popen(
         [sys.executable, str(HERE / "endpoint.py"), api, *map(str, options)],
         stdout=subprocess.PIPE,
@@ -116,7 +116,7 @@ def endpoint(api: str, nodes: int, cap: int, delay: float = 0, looks: int = 0) -
         process.wait()
 
 
-def turns(
+def compare(
     names: Sequence[str],
     nodes: int,
     cap: int,
@@ -124,9 +124,9 @@ def turns(
     *,
     delay: float = 0,
     concurrency: int = 1,
-    what: Callable[[str], tuple[str, int]] = lambda api: ("list", 1),
+    task: Callable[[str], tuple[str, int]] = lambda _: ("list", 1),
 ) -> dict[str, dict[str, float]]:
-    """Let contenders do the same work in turns; give the medians of what it took each."""
+    """Run the same task in each contender, alternately; return the medians of their costs."""
     with ExitStack() as stack:
         urls: dict[str, str] = {}
         workers: dict[str, Worker] = {}
@@ -138,15 +138,15 @@ def turns(
             stack.callback(workers[name].process.kill)
         peaks: dict[str, float] = {}
         taken: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-        for turn in range(rounds + 1):
+        for number in range(rounds + 1):
             for name, worker in workers.items():
-                asked, times = what(CONTENDERS[name].api)
-                result = worker.do(asked, times)
-                expected = nodes if asked == "list" else 1
+                argument, times = task(CONTENDERS[name].api)
+                result = worker.do(argument, times)
+                expected = nodes if argument == "list" else 1
                 if result["count"] != expected:
-                    raise RuntimeError(f"{name}: {result['count']} nodes, not {expected}")
-                # The first turn is for warming up; but memory grows in it alone.
-                if turn:
+                    raise RuntimeError(f"{name}: expected {expected} nodes, got {result['count']}")
+                # The first round warms up. Memory grows only in it.
+                if number:
                     taken[name].append({key: each / times for key, each in result.items()})
                 else:
                     peaks[name] = result["peak"]
@@ -161,13 +161,21 @@ def turns(
 
 
 def lists(quick: bool) -> tuple[Rows, dict[str, float]]:
-    """Measure the listing of a fleet, by CPU time."""
+    """Measure the CPU time of listing a fleet."""
     nodes, rounds = (500, 1) if quick else (10_000, 5)
-    large = turns(list(CONTENDERS), nodes, 1000, rounds)
+    large = compare(list(CONTENDERS), nodes, 1000, rounds)
     mcs = [name for name in CONTENDERS if name.startswith(("floor", "lower", "ours"))]
-    small = turns(mcs, nodes, 100, rounds)
+    small = compare(mcs, nodes, 100, rounds)
     rows = [
-        ["who", "CPU, ms", "to the XML floor", "to its floor", "lower", "pages of 100", "lower"]
+        [
+            "contender",
+            "CPU, ms",
+            "to the XML floor",
+            "to its floor",
+            "lower",
+            "pages of 100",
+            "lower",
+        ]
     ]
     for name, contender in CONTENDERS.items():
         cells = [f"{large[name]['cpu'] * 1e3:.0f}"]
@@ -182,15 +190,15 @@ def lists(quick: bool) -> tuple[Rows, dict[str, float]]:
     return rows, {CONTENDERS[name].label: each["cpu"] / unit for name, each in large.items()}
 
 
-def waiting_for_answers(quick: bool) -> Rows:
-    """Measure the listing of a fleet from far away, by the time that passes."""
+def latency(quick: bool) -> Rows:
+    """Measure the wall time of listing a fleet when each response takes 50 ms."""
     nodes = 500 if quick else 10_000
-    rows = [["who", "pages at once", "seconds", "to the floor with as many"]]
+    rows = [["contender", "concurrent pages", "seconds", "to the floor with as many"]]
     for concurrency, rounds in ((1, 1), (16, 1 if quick else 5)):
         names = ["floor-xml", "ours-xml", "floor-json", "ours-json"]
         if concurrency == 1:
             names += ["usual", "nova", "ecs", "boto3"]
-        taken = turns(names, nodes, 100, rounds, delay=0.05, concurrency=concurrency)
+        taken = compare(names, nodes, 100, rounds, delay=0.05, concurrency=concurrency)
         for name in names:
             floor = taken["floor-json" if name.endswith("json") else "floor-xml"]["wall"]
             wall = taken[name]["wall"]
@@ -201,15 +209,15 @@ def waiting_for_answers(quick: bool) -> Rows:
 
 
 def one_call(quick: bool) -> Rows:
-    """Measure one small call: looking at one node."""
+    """Measure one small call: getting one node."""
     names = ["floor-xml", "ours-xml", "ours-json", "boto3", "ec2"]
 
-    def what(api: str) -> tuple[str, int]:
+    def task(api: str) -> tuple[str, int]:
         return ("i-" + f"{5:017x}" if api == "ec2" else instance_id(5)), 20 if quick else 200
 
-    taken = turns(names, 100, 1000, 1 if quick else 9, what=what)
+    taken = compare(names, 100, 1000, 1 if quick else 9, task=task)
     ours = taken["ours-xml"]["cpu"]
-    rows = [["who", "CPU, ms", "this driver with XML, to it"]]
+    rows = [["contender", "CPU, ms", "ratio of libcloud-mcs, XML"]]
     for name in names:
         cpu = taken[name]["cpu"]
         rows.append([CONTENDERS[name].label, f"{cpu * 1e3:.2f}", f"{ours / cpu:.2f}"])
@@ -217,12 +225,12 @@ def one_call(quick: bool) -> Rows:
 
 
 def growth(quick: bool) -> Rows:
-    """Measure how cost and memory grow with the fleet."""
+    """Measure CPU time and memory for fleets of several sizes."""
     sizes = (100, 1000) if quick else (100, 1000, 10_000, 100_000)
     names = ["floor-json", "ours-json", "floor-xml", "ours-xml", "cloudstack", "ec2"]
     rows = [["nodes", *(f"{CONTENDERS[name].label}" for name in names), "ex_iterate_nodes()"]]
     for nodes in sizes:
-        taken = turns(names, nodes, 1000, 1 if quick or nodes > 10_000 else 3)
+        taken = compare(names, nodes, 1000, 1 if quick or nodes > 10_000 else 3)
         cells = [
             f"{each['cpu'] / nodes * 1e6:.1f} µs, {each['peak'] / 1e3:.1f} MB"
             for each in taken.values()
@@ -231,36 +239,36 @@ def growth(quick: bool) -> Rows:
             command = [sys.executable, __file__, "--iterate", url]
             result = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         if result["count"] != nodes:
-            raise RuntimeError(f"ex_iterate_nodes(): {result['count']} nodes, not {nodes}")
+            raise RuntimeError(f"ex_iterate_nodes(): expected {nodes} nodes, got {result['count']}")
         rows.append([f"{nodes:,}", *cells, f"{result['peak'] / 1e3:.1f} MB"])
     return rows
 
 
 def waiting(quick: bool) -> Rows:
-    """Count what waiting for one node of a fleet takes."""
+    """Count the requests and bytes of waiting for one node of a fleet."""
     from libcloud.compute.base import Node, NodeDriver
 
     from libcloud_mcs import MCSNodeDriver
 
     nodes = 500 if quick else 10_000
-    rows = [["who", "requests", "bytes of answers"]]
+    rows = [["contender", "requests", "bytes of responses"]]
     for label, wait in (
         ("libcloud's own wait_until_running()", NodeDriver.wait_until_running),
         ("libcloud-mcs", MCSNodeDriver.wait_until_running),
     ):
-        with endpoint("mcs", nodes, 1000, looks=12) as url:
+        with endpoint("mcs", nodes, 1000, polls=12) as url:
             driver = MCSNodeDriver(KEY, SECRET, url=url)
             node = Node(instance_id(nodes // 2), "web", None, [], [], driver)
             ((found, addresses),) = wait(driver, [node], wait_period=0.01)
             if found.id != node.id or not addresses:
-                raise RuntimeError(f"{label}: it gave {found}")
+                raise RuntimeError(f"{label}: expected {node} with an address, got {found}")
             counted = urllib3.request("GET", f"{url}count").json()
             rows.append([label, str(counted["requests"]), f"{counted['bytes']:,}"])
     return rows
 
 
 def signing(quick: bool) -> Rows:
-    """Measure signing, next to botocore's."""
+    """Compare signing with botocore's."""
     from botocore.auth import SigV2Auth
     from botocore.credentials import Credentials
 
@@ -279,7 +287,7 @@ def signing(quick: bool) -> Rows:
         text = string_to_sign(method="POST", host="localhost", path="/mcs/v1", query=query)
         return sign(secret=SECRET, text=text, signature_method="HmacSHA256")
 
-    rows = [["parameters", "botocore, µs", "libcloud-mcs, µs", "times as fast"]]
+    rows = [["parameters", "botocore, µs", "libcloud-mcs, µs", "speed-up"]]
     for count in (8, 20, 100):
         params = {
             "Action": "DescribeInstances",
@@ -292,28 +300,28 @@ def signing(quick: bool) -> Rows:
             "Offset": "0",
         } | {f"InstanceId.{n}": instance_id(n) for n in range(1, count - 7)}
         if by_botocore(params) != by_us(params):
-            raise RuntimeError("the two signatures are not the same")
+            raise RuntimeError("the two signatures differ")
         calls = 50 if quick else 1000
         taken: tuple[list[float], list[float]] = ([], [])
         for _ in range(9):
             for function, times in zip((by_botocore, by_us), taken, strict=True):
-                begun = time.process_time()
+                start = time.process_time()
                 for _ in range(calls):
                     function(params)
-                times.append((time.process_time() - begun) / calls * 1e6)
+                times.append((time.process_time() - start) / calls * 1e6)
         peer, own = (statistics.median(times) for times in taken)
         rows.append([str(count), f"{peer:.1f}", f"{own:.1f}", f"{peer / own:.2f}"])
     return rows
 
 
 def importing(quick: bool) -> Rows:
-    """Measure what importing takes, in processes of their own."""
+    """Measure imports, in separate processes."""
     get = "from libcloud.compute.providers import get_driver; get_driver"
     commands = {
         'get_driver("ec2")': f"{get}('ec2')",
         'import libcloud_mcs; get_driver("mcs")': f"import libcloud_mcs; {get}('mcs')",
     }
-    # As pip leaves what it installs.
+    # As pip does.
     compileall.compile_dir(HERE.parent / "libcloud_mcs", quiet=1)
     taken: dict[str, list[float]] = {label: [] for label in commands}
     for _ in range(2 if quick else 21):
@@ -327,14 +335,14 @@ def importing(quick: bool) -> Rows:
                 + after.children_system
                 - before.children_system
             )
-    rows = [["what", "CPU, ms"]]
+    rows = [["statement", "CPU, ms"]]
     return rows + [
         [label, f"{statistics.median(times) * 1e3:.0f}"] for label, times in taken.items()
     ]
 
 
 def creating(quick: bool) -> Rows:
-    """Measure creating nodes on the emulator from several threads with one driver."""
+    """Measure the creation of nodes on the emulator by several threads with one driver."""
     from libcloud_mcs.emulator import Emulator
 
     count = 20 if quick else 100
@@ -346,13 +354,13 @@ def creating(quick: bool) -> Rows:
             create = partial(
                 driver.create_node, size=driver.list_sizes()[0], image=driver.list_images()[0]
             )
-            begun = time.perf_counter()
+            start = time.perf_counter()
             with ThreadPoolExecutor(threads) as pool:
                 names = [f"web-{n}" for n in range(count)]
-                made = list(pool.map(create, names))
-            wall = time.perf_counter() - begun
-            if len({node.id for node in made}) != count or len(cloud.ledger) != count:
-                raise RuntimeError("not every node was made once")
+                created = list(pool.map(create, names))
+            wall = time.perf_counter() - start
+            if len({node.id for node in created}) != count or len(cloud.ledger) != count:
+                raise RuntimeError("not every node was created once")
             rows.append([str(threads), f"{wall:.2f}"])
     return rows
 
@@ -364,7 +372,7 @@ def _slow() -> Any:
 
 
 def encodings(quick: bool) -> Rows:
-    """Measure whether it matters which library is there to guess encodings."""
+    """Measure the influence of the libraries that guess encodings."""
     nodes, rounds = (500, 1) if quick else (10_000, 5)
     rows = [["installed", "CPU, ms"]]
     with ExitStack() as stack:
@@ -386,18 +394,18 @@ def encodings(quick: bool) -> Rows:
     ]
 
 
-# What is printed, written and drawn
+# Output
 
 
 def markdown(rows: Rows) -> str:
-    """Write a table."""
+    """Return a table in Markdown."""
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def save(tables: dict[str, str], ratios: dict[str, float]) -> None:
-    """Write the tables into the document, and draw the picture beside it."""
+    """Write the tables into the document, and draw the chart beside it."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -409,7 +417,7 @@ def save(tables: dict[str, str], ratios: dict[str, float]) -> None:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", re.DOTALL)
         text, found = pattern.subn(lambda match, new=table: match[1] + new + match[2], text)
         if found != 1:
-            raise RuntimeError(f"{DOCUMENT.name} has no place for {name!r}")
+            raise RuntimeError(f"{DOCUMENT.name}: expected one table {name!r}, got {found}")
     DOCUMENT.write_text(text, encoding="utf-8")
 
     figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
@@ -420,7 +428,7 @@ def save(tables: dict[str, str], ratios: dict[str, float]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel("CPU time for listing 10,000 nodes, as a ratio to the XML floor (log scale)")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    figure.savefig(CHART, metadata={"Date": None})
 
 
 def main() -> None:
@@ -429,21 +437,21 @@ def main() -> None:
     parser.add_argument("--save", action="store_true")
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--iterate", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.worker:
-        name, url, page_size, concurrency = asked.worker
+    arguments = parser.parse_args()
+    if arguments.worker:
+        name, url, page_size, concurrency = arguments.worker
         work(name, url, int(page_size), int(concurrency))
         return
-    if asked.iterate:
-        iterate(asked.iterate)
+    if arguments.iterate:
+        iterate(arguments.iterate)
         return
 
     tables: dict[str, str] = {}
-    rows, ratios = lists(asked.quick)
+    rows, ratios = lists(arguments.quick)
     print("lists", markdown(rows), sep="\n", flush=True)
     tables["lists"] = markdown(rows)
     for measure in (
-        waiting_for_answers,
+        latency,
         one_call,
         growth,
         waiting,
@@ -453,15 +461,15 @@ def main() -> None:
         encodings,
     ):
         name = measure.__name__
-        tables[name] = markdown(measure(asked.quick))
+        tables[name] = markdown(measure(arguments.quick))
         print(f"\n{name}", tables[name], sep="\n", flush=True)
     tables["machine"] = (
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}."
     )
-    if not asked.quick:
+    if not arguments.quick:
         print()
-        next_to_bare()
-    if asked.save:
+        compare_with_bare()
+    if arguments.save:
         save(tables, ratios)
 
 

@@ -1,10 +1,10 @@
 """
-Who lists a fleet: floors, this package's driver, and its peers.
+The contenders that list a fleet: floors, this package's driver, and its peers.
 
-A floor is what the work costs at least: urllib3 with a connection that is kept, lxml or ``json``,
-and plain loops that make the same ``Node`` objects as the driver. It does not sign, does not check
-what it gets and does not try again. It tells addresses apart with libcloud's own function; the
-*lower* floors do that as cheaply as may be.
+A floor is the least possible work: urllib3 with a kept-alive connection, lxml or ``json``,
+and plain loops that create the same ``Node`` objects as the driver. It does not sign, check
+responses, or retry. It classifies addresses with libcloud's function; the *lower* floors use a
+few comparisons.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Lister = Callable[..., list[Any]]
 @dataclass(frozen=True)
 class Contender:
     """
-    One who can list a fleet.
+    A program that can list a fleet.
 
-    :ivar api: What it talks to: an API of ``endpoint.py``.
-    :ivar make: Makes the lister for an endpoint's URL, with rows of a page and requests at once.
+    :ivar api: An API of ``endpoint.py``.
+    :ivar make: Returns a lister for an endpoint's URL, a page size and a concurrency.
     """
 
     label: str
@@ -57,7 +57,7 @@ def floor(
     parse: Callable[[bytes], tuple[list[dict[str, Any]], int]],
     is_private: Callable[[str], bool],
 ) -> Any:
-    """Make the floor of one format: ``parse`` gives the rows of a page and how many there are."""
+    """Return the floor of one format. ``parse`` returns the rows of a page and their total."""
 
     def make(url: str, page_size: int, concurrency: int) -> Lister:
         pool = urllib3.PoolManager(maxsize=concurrency)
@@ -100,12 +100,12 @@ def floor_xml(body: bytes) -> tuple[list[dict[str, Any]], int]:
 
 def floor_json(body: bytes) -> tuple[list[dict[str, Any]], int]:
     """Read a page in JSON."""
-    answer = json.loads(body)["DescribeInstancesResponse"]["InstanceSet"]
-    return answer["Instance"], answer["Total"]
+    result = json.loads(body)["DescribeInstancesResponse"]["InstanceSet"]
+    return result["Instance"], result["Total"]
 
 
 def quickly_private(address: str) -> bool:
-    """Tell whether an address is private, with as little work as may be."""
+    """Return whether an address is private, with the least possible work."""
     first, second = socket.inet_aton(address)[:2]
     return first == 10 or (first == 172 and 16 <= second < 32) or (first == 192 and second == 168)
 
@@ -113,7 +113,7 @@ def quickly_private(address: str) -> bool:
 def to_node(
     row: dict[str, Any], sizes: dict[str, NodeSize], is_private: Callable[[str], bool]
 ) -> Node:
-    """Make a node of a row, the same as the driver does."""
+    """Create a node from a row, as the driver does."""
     for name in ("cpu", "memory", "volume"):
         row[name] = int(row[name])
     public: list[str] = []
@@ -148,7 +148,7 @@ def to_node(
 
 
 def ours(response_format: str) -> Any:
-    """Make this package's contender for one format."""
+    """Return this package's contender for one format."""
 
     def make(url: str, page_size: int, concurrency: int) -> Lister:
         from libcloud_mcs import MCSNodeDriver
@@ -170,17 +170,17 @@ def ours(response_format: str) -> Any:
 
 
 class UsualResponse(XmlResponse):
-    """What a libcloud driver usually has for a response."""
+    """The response class of a typical libcloud driver."""
 
 
 class UsualConnection(ConnectionUserAndKey):
-    """What a libcloud driver usually has for a connection; it does not even sign."""
+    """The connection class of a typical libcloud driver; it does not sign."""
 
     responseCls = UsualResponse  # noqa: N815 - libcloud's name
 
 
 class UsualDriver(NodeDriver):
-    """An MCS driver as libcloud's drivers are usually written: a look for each field."""
+    """An MCS driver in the style of libcloud's drivers: one XPath query for each field."""
 
     name = "usual"
     connectionCls = UsualConnection  # noqa: N815 - libcloud's name
@@ -221,14 +221,14 @@ class UsualDriver(NodeDriver):
 
 
 def usual(url: str, page_size: int, concurrency: int) -> Lister:
-    """Make the contender that is written the usual way."""
+    """Return the typical libcloud driver."""
     parts = urlsplit(url)
     driver = UsualDriver(KEY, SECRET, secure=False, host=parts.hostname, port=parts.port)
     return lambda: driver.usual_list(page_size)
 
 
 def ec2(url: str, page_size: int, concurrency: int) -> Lister:
-    """Make libcloud's EC2 driver."""
+    """Return libcloud's EC2 driver."""
     from libcloud.compute.drivers.ec2 import EC2NodeDriver
 
     parts = urlsplit(url)
@@ -237,7 +237,7 @@ def ec2(url: str, page_size: int, concurrency: int) -> Lister:
 
 
 def boto3(url: str, page_size: int, concurrency: int) -> Lister:
-    """Make boto3's EC2 client."""
+    """Return boto3's EC2 client."""
     import boto3
 
     client = boto3.client(
@@ -248,8 +248,8 @@ def boto3(url: str, page_size: int, concurrency: int) -> Lister:
         aws_secret_access_key=SECRET,
     )
 
-    def instances(answer: dict[str, Any]) -> list[Any]:
-        return [each for found in answer["Reservations"] for each in found["Instances"]]
+    def instances(response: dict[str, Any]) -> list[Any]:
+        return [each for group in response["Reservations"] for each in group["Instances"]]
 
     def lister(ids: list[str] | None = None) -> list[Any]:
         if ids is not None:
@@ -257,20 +257,20 @@ def boto3(url: str, page_size: int, concurrency: int) -> Lister:
         pages = client.get_paginator("describe_instances").paginate(
             PaginationConfig={"PageSize": page_size}
         )
-        return [instance for answer in pages for instance in instances(answer)]
+        return [instance for page in pages for instance in instances(page)]
 
     return lister
 
 
 def cloudstack(url: str, page_size: int, concurrency: int) -> Lister:
-    """Make libcloud's CloudStack driver."""
+    """Return libcloud's CloudStack driver."""
     from libcloud.compute.drivers.cloudstack import CloudStackNodeDriver
 
     return CloudStackNodeDriver(KEY, SECRET, secure=False, url=url).list_nodes
 
 
 def nova(url: str, page_size: int, concurrency: int) -> Lister:
-    """Make libcloud's OpenStack driver."""
+    """Return libcloud's OpenStack driver."""
     from libcloud.compute.drivers.openstack import OpenStack_2_NodeDriver
 
     driver = OpenStack_2_NodeDriver(
@@ -286,7 +286,7 @@ def nova(url: str, page_size: int, concurrency: int) -> Lister:
 
 
 def ecs(url: str, page_size: int, concurrency: int) -> Lister:
-    """Make libcloud's Aliyun driver."""
+    """Return libcloud's Aliyun driver."""
     from libcloud.compute.drivers.ecs import ECSDriver
 
     parts = urlsplit(url)
@@ -319,5 +319,5 @@ CONTENDERS = {
     "boto3-real": Contender("boto3 EC2, real answers", "ec2-real", boto3),
 }
 
-# An endpoint on this machine is not looked for behind a proxy.
+# A proxy cannot reach an endpoint on this machine.
 os.environ["NO_PROXY"] = "127.0.0.1"

@@ -1,11 +1,11 @@
 """
-A server of answers made beforehand: a fleet of instances, as one cloud's API tells of it.
+A server of prepared responses: a fleet of instances in the format of one cloud's API.
 
     python benchmarks/endpoint.py mcs --nodes 10000 --cap 1000 --delay 0.05
 
-Its first line of output is its URL. ``GET /count`` tells how many requests and bytes of answers
-there were since it was last asked. Every API tells of the same fleet with the same fields; only
-``ec2-real`` has all that EC2 says of an instance.
+Its first line of output is its URL. ``GET /count`` returns the numbers of requests and of bytes of
+responses since the last count. Every API has the same fleet with the same fields; only ``ec2-real``
+has all fields that EC2 has for an instance.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 from tornado.netutil import bind_sockets
 
 Params = dict[str, str]
-Answer = Callable[[Params], bytes]
+Responder = Callable[[Params], bytes]
 
 TYPE_ID = "3f0a7d5c-6a51-4a0e-8c2f-9d1f0b7d9e10"
 CREATED = "2026-01-02T03:04:05.000Z"
@@ -30,12 +30,12 @@ HEADER = b'<?xml version="1.0" encoding="utf-8"?>\n'
 
 
 def instance_id(number: int) -> str:
-    """Give the ID of an instance of the fleet."""
+    """Return the ID of an instance of the fleet."""
     return f"d70c6fe6-4340-43bb-a983-{number:012d}"
 
 
 def addresses(number: int) -> tuple[str, str]:
-    """Give the public and the private address of an instance of the fleet."""
+    """Return the public and the private address of an instance of the fleet."""
     high, low = divmod(number, 256)
     return f"198.{18 + high // 256}.{high % 256}.{low}", f"10.{high // 256}.{high % 256}.{low}"
 
@@ -44,11 +44,11 @@ class MCS:
     """
     ``DescribeInstances`` in pages.
 
-    One instance may still be starting: it runs when it was seen often enough.
+    One instance may be starting: it runs after a number of polls.
     """
 
-    def __init__(self, nodes: int, cap: int, looks: int) -> None:
-        self.nodes, self.cap, self.looks = nodes, cap, looks
+    def __init__(self, nodes: int, cap: int, polls: int) -> None:
+        self.nodes, self.cap, self.polls = nodes, cap, polls
         self.starting = nodes // 2
         self._page = cache(self._make_page)
 
@@ -62,23 +62,23 @@ class MCS:
             start = int(params.get("Offset", "0"))
             limit = min(self.cap, int(params.get("Limit", "0")) or self.cap)
             page, total = range(start, min(start + limit, self.nodes)), self.nodes
-        starting = self.looks > 0 and self.starting in page
+        starting = self.polls > 0 and self.starting in page
         if starting:
-            self.looks -= 1
+            self.polls -= 1
         return self._page(page, total, as_json, starting)
 
     def _make_page(self, page: range, total: int, as_json: bool, starting: bool) -> bytes:
         rows = [self._fields(n, starting and n == self.starting) for n in page]
-        told: dict[str, object] = {"Total": total, "Limit": len(rows), "Offset": page.start}
+        paging: dict[str, object] = {"Total": total, "Limit": len(rows), "Offset": page.start}
         if as_json:
             return json.dumps(
-                {"DescribeInstancesResponse": {"InstanceSet": {"Instance": rows, **told}}}
+                {"DescribeInstancesResponse": {"InstanceSet": {"Instance": rows, **paging}}}
             ).encode()
         text = "".join(f"<Instance>{_elements(row)}</Instance>" for row in rows)
         return (
             HEADER
             + (
-                f"<DescribeInstancesResponse><InstanceSet>{text}{_elements(told)}</InstanceSet>"
+                f"<DescribeInstancesResponse><InstanceSet>{text}{_elements(paging)}</InstanceSet>"
                 "</DescribeInstancesResponse>"
             ).encode()
         )
@@ -102,7 +102,7 @@ def _elements(row: dict[str, object]) -> str:
 
 
 class EC2:
-    """``DescribeInstances``, in pages where they are asked for, and no elastic addresses."""
+    """``DescribeInstances``, in pages on request, and no elastic addresses."""
 
     def __init__(self, nodes: int, cap: int, real: bool) -> None:
         self.nodes, self.cap, self.real = nodes, cap, real
@@ -115,7 +115,7 @@ class EC2:
             start = int(wanted[-12:], 16)
             return self._page(start, start + 1, False)
         start = int(params.get("NextToken", "0"))
-        # Without MaxResults there are no pages: all instances in one answer.
+        # Without MaxResults there are no pages: all instances in one response.
         limit = min(self.cap, int(params["MaxResults"])) if "MaxResults" in params else self.nodes
         end = min(start + limit, self.nodes)
         return self._page(start, end, end < self.nodes)
@@ -154,13 +154,15 @@ class EC2:
         )
 
     def _rest(self, number: int, private: str) -> str:
-        """Give what EC2 says of an instance in a VPC besides: a disk, an interface, a group."""
+        """Return the other fields of an instance in a VPC: a disk, an interface, a group."""
         names = f"ip-{private.replace('.', '-')}"
         group = (
             "<groupSet><item><groupId>sg-0a1b2c3d4e5f60718</groupId>"
             "<groupName>default</groupName></item></groupSet>"
         )
-        place = "<subnetId>subnet-0a1b2c3d4e5f60718</subnetId><vpcId>vpc-0a1b2c3d4e5f60718</vpcId>"
+        network = (
+            "<subnetId>subnet-0a1b2c3d4e5f60718</subnetId><vpcId>vpc-0a1b2c3d4e5f60718</vpcId>"
+        )
         association = (
             f"<association><publicIp>{addresses(number)[0]}</publicIp>"
             f"<publicDnsName>{names}.example</publicDnsName><ipOwnerId>amazon</ipOwnerId>"
@@ -188,14 +190,14 @@ class EC2:
             "bootMode": "uefi",
         }
         return (
-            f"{_elements(simple)}{place}{group}<productCodes/>"
+            f"{_elements(simple)}{network}{group}<productCodes/>"
             "<placement><availabilityZone>us-east-1a</availabilityZone><groupName/>"
             "<tenancy>default</tenancy></placement><monitoring><state>disabled</state></monitoring>"
             "<blockDeviceMapping><item><deviceName>/dev/xvda</deviceName><ebs>"
             f"<volumeId>vol-{number:017x}</volumeId>{attached}"
             "<deleteOnTermination>true</deleteOnTermination></ebs></item></blockDeviceMapping>"
             "<networkInterfaceSet><item>"
-            f"<networkInterfaceId>eni-{number:017x}</networkInterfaceId>{place}<description/>"
+            f"<networkInterfaceId>eni-{number:017x}</networkInterfaceId>{network}<description/>"
             "<ownerId>123456789012</ownerId><status>in-use</status>"
             f"<macAddress>02:00:00:00:00:01</macAddress><privateIpAddress>{private}"
             f"</privateIpAddress><sourceDestCheck>true</sourceDestCheck>{group}<attachment>"
@@ -224,11 +226,11 @@ class ECS:
     def _make_page(self, page: int) -> bytes:
         start = (page - 1) * self.cap
         rows = "".join(self._instance(n) for n in range(start, min(start + self.cap, self.nodes)))
-        told = {"TotalCount": self.nodes, "PageNumber": page, "PageSize": self.cap}
+        paging = {"TotalCount": self.nodes, "PageNumber": page, "PageSize": self.cap}
         return (
             HEADER
             + (
-                f"<DescribeInstancesResponse><RequestId>8f7724cf</RequestId>{_elements(told)}"
+                f"<DescribeInstancesResponse><RequestId>8f7724cf</RequestId>{_elements(paging)}"
                 f"<Instances>{rows}</Instances></DescribeInstancesResponse>"
             ).encode()
         )
@@ -252,7 +254,7 @@ class ECS:
 
 
 class CloudStack:
-    """``listVirtualMachines`` as the libcloud driver asks for it: all in one answer."""
+    """``listVirtualMachines`` as the libcloud driver requests it: all in one response."""
 
     def __init__(self, nodes: int) -> None:
         self.nodes = nodes
@@ -282,7 +284,7 @@ class CloudStack:
 
 
 class Nova:
-    """OpenStack's ``/servers/detail``, in pages that name the next one."""
+    """OpenStack's ``/servers/detail``, in pages that link the next one."""
 
     def __init__(self, nodes: int, cap: int) -> None:
         self.nodes, self.cap = nodes, cap
@@ -317,8 +319,8 @@ class Nova:
         }
 
 
-async def serve(answer: Answer, delay: float) -> None:
-    """Answer everything that comes, and count it."""
+async def serve(responder: Responder, delay: float) -> None:
+    """Answer every request, and count them."""
     counted = {"requests": 0, "bytes": 0}
 
     def respond(request: HTTPServerRequest) -> None:
@@ -328,7 +330,7 @@ async def serve(answer: Answer, delay: float) -> None:
             counted.update(requests=0, bytes=0)
             return
         form = f"{parts.query}&{request.body.decode()}"
-        body = answer({name: values[0] for name, values in parse_qs(form).items()})
+        body = responder({name: values[0] for name, values in parse_qs(form).items()})
         counted["requests"] += 1
         counted["bytes"] += len(body)
         if delay:
@@ -354,19 +356,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("api", choices=("mcs", "ec2", "ec2-real", "ecs", "cloudstack", "nova"))
     parser.add_argument("--nodes", type=int, default=10_000)
-    parser.add_argument("--cap", type=int, default=1000, help="rows of a page at most")
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--looks", type=int, default=0, help="how often one is seen to be starting")
-    asked = parser.parse_args()
-    answers: dict[str, Callable[[], Answer]] = {
-        "mcs": lambda: MCS(asked.nodes, asked.cap, asked.looks),
-        "ec2": lambda: EC2(asked.nodes, asked.cap, real=False),
-        "ec2-real": lambda: EC2(asked.nodes, asked.cap, real=True),
-        "ecs": lambda: ECS(asked.nodes, asked.cap),
-        "cloudstack": lambda: CloudStack(asked.nodes),
-        "nova": lambda: Nova(asked.nodes, asked.cap),
+    parser.add_argument("--cap", type=int, default=1000, help="the largest page")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each response")
+    parser.add_argument("--polls", type=int, default=0, help="polls until one instance runs")
+    arguments = parser.parse_args()
+    responders: dict[str, Callable[[], Responder]] = {
+        "mcs": lambda: MCS(arguments.nodes, arguments.cap, arguments.polls),
+        "ec2": lambda: EC2(arguments.nodes, arguments.cap, real=False),
+        "ec2-real": lambda: EC2(arguments.nodes, arguments.cap, real=True),
+        "ecs": lambda: ECS(arguments.nodes, arguments.cap),
+        "cloudstack": lambda: CloudStack(arguments.nodes),
+        "nova": lambda: Nova(arguments.nodes, arguments.cap),
     }
-    asyncio.run(serve(answers[asked.api](), asked.delay))
+    asyncio.run(serve(responders[arguments.api](), arguments.delay))
 
 
 if __name__ == "__main__":

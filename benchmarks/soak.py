@@ -1,9 +1,9 @@
 """
-A soak: one driver, many threads, random faults on every action, for as long as one likes.
+A soak test: one driver, many threads, and random faults on every action.
 
-Each thread leads lives of instances and compares, call by call, what the driver said with what the
-ledger says: a call that returned was charged once, one that was refused was not, and one whose
-outcome is unknown was charged at most once. Each answer must be about the thread's own instance.
+Each thread takes instances through their life cycle. After each call it compares the result with
+the ledger: a call that returned was charged once, a refused call was not charged, and a call whose
+outcome is unknown was charged at most once. Each response must be about the thread's own instance.
 
     python benchmarks/soak.py --seconds 600 --threads 8
 """
@@ -49,7 +49,7 @@ EFFECTS = (
     overload(),
     content_type("text/html"),
     delay(0.02),
-    delay(1.2),  # longer than the driver waits
+    delay(1.2),  # longer than the driver's timeout
 )
 
 
@@ -60,7 +60,7 @@ class Soak:
             timeout=1, retry_delay=0.02, backoff=1.5, max_tries=5, concurrency=2
         )
         self.counts: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.errors: list[str] = []
 
     def charges(self, action: str, instance_id: str) -> int:
         return sum(
@@ -68,12 +68,12 @@ class Soak:
             for charge in self.cloud.ledger[-4000:]
         )
 
-    def check(self, right: bool, what: str) -> None:
-        if not right:
-            self.wrong.append(what)
+    def check(self, condition: bool, message: str) -> None:
+        if not condition:
+            self.errors.append(message)
 
     def call(self, name: str, function, *arguments):
-        """Make a call; give what it returned, or the error."""
+        """Call a function; return its result, or its error."""
         try:
             result = function(*arguments)
             self.counts[f"{name}: done"] += 1
@@ -89,39 +89,39 @@ class Soak:
         before = self.charges(action, node.id)
         result = self.call(action, function)
         if isinstance(result, OutcomeUnknownError):
-            time.sleep(1.3)  # until a late request is certainly over
+            time.sleep(1.3)  # until a late request has certainly ended
         deadline = time.monotonic() + 3
         while True:
             paid = self.charges(action, node.id) - before
             if isinstance(result, OutcomeUnknownError):
-                good = paid in (0, 1)
+                expected = paid in (0, 1)
             elif isinstance(result, MCSError):
-                good = paid == 0
+                expected = paid == 0
             else:
-                good = paid == 1
-            if good or time.monotonic() > deadline:
+                expected = paid == 1
+            if expected or time.monotonic() > deadline:
                 break
             time.sleep(0.01)
-        self.check(good, f"{action}: {result!r}, but {paid} charges")
+        self.check(expected, f"{action}: {result!r}, but {paid} charges")
 
-    def life(self, name: str, dice: random.Random) -> None:
+    def life_cycle(self, name: str, rng: random.Random) -> None:
         driver = self.driver
         node = self.call(
             "CreateInstance",
             lambda: driver.create_node(name, "small", IMAGE, ex_duration="1H"),
         )
         if isinstance(node, Exception):
-            time.sleep(1.3)  # until a late request is certainly over
-            made = self.cloud.cloud.find([], [name])
-            if made:
-                self.check(isinstance(node, OutcomeUnknownError), f"made, but {node!r}")
+            time.sleep(1.3)  # until a late request has certainly ended
+            created = self.cloud.cloud.find([], [name])
+            if created:
+                self.check(isinstance(node, OutcomeUnknownError), f"created, but {node!r}")
                 self.cloud.cloud.remove(name)
             return
-        self.check(node.name == name, f"asked for {name}, got {node.name}")
+        self.check(node.name == name, f"expected {name}, got {node.name}")
         self.check(self.charges("CreateInstance", node.id) == 1, f"{name}: not charged once")
         steps = (self.renew, self.resize, self.get, self.interfaces, self.metadata, self.list_one)
-        for _ in range(dice.randrange(1, 6)):
-            dice.choice(steps)(node)
+        for _ in range(rng.randrange(1, 6)):
+            rng.choice(steps)(node)
         self.call("reboot", driver.reboot_node, node)
         self.call("destroy", driver.destroy_node, node)
 
@@ -139,7 +139,7 @@ class Soak:
     def get(self, node) -> None:
         found = self.call("ex_get_node", self.driver.ex_get_node, node)
         if not isinstance(found, Exception):
-            self.check(found.id == node.id, "another node's answer")
+            self.check(found.id == node.id, "another node's response")
 
     def interfaces(self, node) -> None:
         found = self.call("interfaces", self.driver.ex_list_network_interfaces, node)
@@ -159,14 +159,14 @@ class Soak:
             self.check([each.id for each in found] == [node.id], "another list")
 
     def run(self, number: int) -> None:
-        dice = random.Random(number)
-        turn = 0
+        rng = random.Random(number)
+        step = 0
         while time.monotonic() < self.end:
-            turn += 1
+            step += 1
             try:
-                self.life(f"t{number}-{turn}", dice)
+                self.life_cycle(f"t{number}-{step}", rng)
             except Exception as bug:
-                self.wrong.append(f"{type(bug).__name__}: {bug}")
+                self.errors.append(f"{type(bug).__name__}: {bug}")
 
 
 def main() -> int:
@@ -188,17 +188,17 @@ def main() -> int:
         for worker in workers:
             worker.join()
         fired = sum(fault.fired for fault in cloud.faults)
-        asked = max(fault.seen for fault in cloud.faults)
-        print(f"{arguments.seconds:.0f} s, {arguments.threads} threads: {asked} requests")
+        requests = max(fault.seen for fault in cloud.faults)
+        print(f"{arguments.seconds:.0f} s, {arguments.threads} threads: {requests} requests")
         print(f"  faults: {fired}")
-        for what, count in sorted(soak.counts.items()):
-            print(f"  {what}: {count}")
+        for result, count in sorted(soak.counts.items()):
+            print(f"  {result}: {count}")
         print(f"  charges: {len(cloud.ledger)}")
-        print(f"  threads left over: {threading.active_count() - threads}")
+        print(f"  leftover threads: {threading.active_count() - threads}")
         kept = len(os.listdir("/proc/self/fd")) - files
-        print(f"  open files more than before: {kept} (both ends of kept connections)")
-        print(f"  wrong: {len(soak.wrong)}", *soak.wrong[:5], sep="\n    ")
-    return 1 if soak.wrong else 0
+        print(f"  additional open files: {kept} (both ends of kept-alive connections)")
+        print(f"  errors: {len(soak.errors)}", *soak.errors[:5], sep="\n    ")
+    return 1 if soak.errors else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starts the local endpoint in a process of its own and runs ``lifecycle.py`` against it."""
+"""Take three instances through their full life cycle: start an emulator, run ``lifecycle.py``."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ def main() -> int:
         env={name: value for name, value in os.environ.items() if not name.startswith("MOS_")},
     )
     try:
-        # The first line says where it listens; the next three are what a shell would take.
+        # The first line has the URL; the next three are commands for a shell.
         lines = [emulator.stdout.readline().strip() for _ in range(4)]
         settings = dict(line.removeprefix("export ").split("=", 1) for line in lines[1:] if line)
         if not settings:

@@ -1,8 +1,8 @@
 """
-A whole life of instances through libcloud.
+Take three instances through their full life cycle, with libcloud's verbs.
 
-It runs against the endpoint that MOS_URL names, with the account of MOS_ACCESS and MOS_SECRET.
-With those of the real service, it costs real money: three instances for an hour, and a little more.
+The variable MOS_URL names the endpoint, MOS_ACCESS and MOS_SECRET the account. On the real service
+the program costs money: three instances for an hour, and a little more.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-import libcloud_mcs  # noqa: F401 - makes "mcs" known to libcloud
+import libcloud_mcs  # noqa: F401 - registers "mcs" with libcloud
 from libcloud_mcs.errors import MCSError
 
 console = Console(highlight=False)
@@ -52,16 +52,16 @@ def coloured(state):
 
 
 def wait_for(driver, node, state, timeout=300):
-    """Look at a node until it is in a state."""
+    """Poll a node until it is in a state."""
     end = time.monotonic() + timeout
-    while (now := driver.ex_get_node_state(node)) is not state:
-        if now is NodeState.ERROR or time.monotonic() > end:
-            raise SystemExit(f"{node.name} is {now}, it should be {state}")
+    while (current := driver.ex_get_node_state(node)) is not state:
+        if current is NodeState.ERROR or time.monotonic() > end:
+            raise SystemExit(f"{node.name}: expected {state}, got {current}")
         time.sleep(0.1)
 
 
 def wait_with_a_bar(driver, nodes):
-    """Look at the new nodes until all run, and show how far they are."""
+    """Poll the new nodes until all run, and show their progress."""
     steps = ["disk", "start_deploy", "deploying", "ready", "start_start", "running"]
     columns = (
         TextColumn("  {task.description:<16}"),
@@ -87,16 +87,16 @@ def wait_with_a_bar(driver, nodes):
 
 
 class Spending:
-    """What was spent, from the account's balance before and after each step."""
+    """The cost of each step, from the account's balance before and after it."""
 
     def __init__(self, driver):
         self.driver = driver
         self.balance = driver.ex_get_balance().amount
         self.steps = []
 
-    def add(self, what):
+    def add(self, step):
         balance = self.driver.ex_get_balance().amount
-        self.steps.append((what, self.balance - balance, balance))
+        self.steps.append((step, self.balance - balance, balance))
         self.balance = balance
 
     @property
@@ -104,8 +104,8 @@ class Spending:
         return sum((amount for _, amount, _ in self.steps), Decimal(0))
 
 
-def look_around(driver):
-    title("What there is")
+def list_offers(driver):
+    title("Sizes and images")
     sizes = sorted(driver.list_sizes(), key=lambda size: size.ram)
     show(
         ("size", "cores", "RAM (MB)", "disk (GB)", "Mbps"),
@@ -117,7 +117,7 @@ def look_around(driver):
     return sizes, next(image for image in images if image.extra["status"] == "active")
 
 
-def make_nodes(driver, nodes, key_pair, size, image):
+def create_nodes(driver, nodes, key_pair, size, image):
     title("Three nodes, leased for an hour")
     spending = Spending(driver)
     for number in range(1, 4):
@@ -159,7 +159,7 @@ def details(driver, node, key_pair):
     driver.ex_set_metadata(node, {"purpose": "demo", "owner": "值班"})
     show(("name", "value"), driver.ex_get_metadata(node).items())
     show(
-        ("volume", "size", "place"),
+        ("volume", "size", "index"),
         [(volume.name, volume.size, volume.extra["index"]) for volume in driver.list_volumes(node)],
     )
     show(
@@ -199,10 +199,10 @@ def report(driver, nodes, spending):
             for node in driver.list_nodes(ex_node_ids=nodes)
         ],
     )
-    title("What was spent")
+    title("Costs")
     show(
         ("step", "paid", "balance"),
-        [(what, f"{amount:.2f}", f"{left:.2f}") for what, amount, left in spending.steps],
+        [(step, f"{amount:.2f}", f"{left:.2f}") for step, amount, left in spending.steps],
     )
     console.print(f"  [bold]{spending.total:.2f}[/bold] in all")
 
@@ -214,7 +214,7 @@ def clean_up(driver, nodes, key_pair):
         try:
             node.destroy()
         except MCSError as error:
-            console.print(f"  [red]✗[/red] {node.name} is still there: {error}")
+            console.print(f"  [red]✗[/red] {node.name} was not destroyed: {error}")
             left.append(node)
     while len(driver.list_nodes(ex_node_ids=nodes)) > len(left):
         time.sleep(0.1)
@@ -227,7 +227,7 @@ def clean_up(driver, nodes, key_pair):
 def main():
     driver = get_driver("mcs").from_environment()
     console.print(f"endpoint: {driver.connection.endpoint.url}")
-    sizes, image = look_around(driver)
+    sizes, image = list_offers(driver)
 
     title("A key pair")
     key_pair = driver.create_key_pair(f"demo-{secrets.token_hex(3)}")
@@ -235,7 +235,7 @@ def main():
 
     nodes = []
     try:
-        spending = make_nodes(driver, nodes, key_pair, sizes[0], image)
+        spending = create_nodes(driver, nodes, key_pair, sizes[0], image)
         node = nodes[0]
         stop_and_start(driver, node)
         lease(driver, node, spending)
@@ -243,7 +243,7 @@ def main():
         change(driver, node, sizes[1], image, spending)
         report(driver, nodes, spending)
     finally:
-        # Nodes cost money for as long as they are leased: never leave one behind.
+        # A leased node costs money: none may remain.
         clean = clean_up(driver, nodes, key_pair)
     return 0 if clean else 1
 

@@ -1,10 +1,10 @@
 """
-EC2 on this machine: moto's server, for ``multi_cloud.py``.
+Run a local EC2 endpoint, moto's server, for ``multi_cloud.py``.
 
     python examples/moto_endpoint.py PORT
 
-moto leaves out the slash at the end of EC2's XML namespace. libcloud's EC2 driver, which knows the
-real service, then finds nothing in its answers. So the slash is put back.
+moto omits the slash at the end of EC2's XML namespace, and libcloud's EC2 driver then finds nothing
+in the responses. So this program adds the slash.
 """
 
 import sys
@@ -20,9 +20,9 @@ moto = DomainDispatcherApplication(create_backend_app)
 
 @Request.application
 def endpoint(request):
-    answer = Response.from_app(moto, request.environ)
-    answer.set_data(answer.get_data().replace(NAMESPACE + b'"', NAMESPACE + b'/"'))
-    return answer
+    response = Response.from_app(moto, request.environ)
+    response.set_data(response.get_data().replace(NAMESPACE + b'"', NAMESPACE + b'/"'))
+    return response
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """
-The life of a node with any of libcloud's providers: the same calls for all of them.
+Take a node through its full life cycle, with the same calls for any provider of libcloud.
 
     python examples/multi_cloud.py PROVIDER URL REGION
 
-The account is taken from the variables CLOUD_KEY and CLOUD_SECRET.
+The variables CLOUD_KEY and CLOUD_SECRET have the account.
 """
 
 import argparse
@@ -14,13 +14,15 @@ from urllib.parse import urlsplit
 from libcloud.compute.providers import get_driver
 from libcloud.compute.types import NodeState
 
-import libcloud_mcs  # noqa: F401 - makes "mcs" known to libcloud
+import libcloud_mcs  # noqa: F401 - registers "mcs" with libcloud
 
 
 def main():
-    parser = argparse.ArgumentParser(description="The life of a node with any provider.")
-    parser.add_argument("provider", help="libcloud's name for it: ec2, mcs, ...")
-    parser.add_argument("url", help="where its endpoint is: http://127.0.0.1:8883")
+    parser = argparse.ArgumentParser(
+        description="Take a node through its life cycle with any provider."
+    )
+    parser.add_argument("provider", help="a provider's name in libcloud: ec2, mcs, ...")
+    parser.add_argument("url", help="the endpoint: http://127.0.0.1:8883")
     parser.add_argument("region", help="us-east-1, Beijing, ...")
     arguments = parser.parse_args()
     url = urlsplit(arguments.url)
@@ -32,10 +34,10 @@ def main():
         port=url.port,
         region=arguments.region,
     )
-    live(driver)
+    run_life_cycle(driver)
 
 
-def live(driver):
+def run_life_cycle(driver):
     name = f"multi-cloud-{os.getpid()}"
     size = min(driver.list_sizes(), key=lambda size: size.ram)
     image = driver.list_images()[0]
@@ -44,35 +46,35 @@ def live(driver):
 
     key_pair = driver.create_key_pair(f"{name}-key")
     names = [each.name for each in driver.list_key_pairs()]
-    say("a key pair", key_pair.name in names and "PRIVATE KEY" in key_pair.private_key)
+    check("a key pair", key_pair.name in names and "PRIVATE KEY" in key_pair.private_key)
 
     node = driver.create_node(name=name, size=size, image=image, location=location)
-    say("created", node.name == name and node.id not in before)
+    check("created", node.name == name and node.id not in before)
     try:
         ((node, addresses),) = driver.wait_until_running([node], wait_period=0.5)
-        say("running", node.state == NodeState.RUNNING and bool(addresses))
-        say("listed", driver_knows(driver, node) and node.driver is driver)
-        say("volumes", len(driver.list_volumes(node=node)) > 0)
+        check("running", node.state == NodeState.RUNNING and bool(addresses))
+        check("listed", is_listed(driver, node) and node.driver is driver)
+        check("volumes", len(driver.list_volumes(node=node)) > 0)
 
-        say("stopping", node.stop_node())
+        check("stopping", node.stop_node())
         wait_for(driver, node, NodeState.STOPPED)
-        say("starting", node.start())
+        check("starting", node.start())
         driver.wait_until_running([node], wait_period=0.5)
-        say("running", state(driver, node) == NodeState.RUNNING)
+        check("running", state(driver, node) == NodeState.RUNNING)
     finally:
-        say("destroying", node.destroy())
+        check("destroying", node.destroy())
         wait_for(driver, node, NodeState.TERMINATED)
-        say("key pair deleted", driver.delete_key_pair(key_pair))
+        check("key pair deleted", driver.delete_key_pair(key_pair))
     left = [each for each in driver.list_nodes() if each.state != NodeState.TERMINATED]
-    say("as before", {node.id for node in left} == before)
+    check("as before", {node.id for node in left} == before)
 
 
-def driver_knows(driver, node):
+def is_listed(driver, node):
     return node.id in {each.id for each in driver.list_nodes()}
 
 
 def state(driver, node):
-    """What a node is doing; one that is not listed any more is gone."""
+    """Return the state of a node: terminated if it is no longer listed."""
     found = [each.state for each in driver.list_nodes() if each.id == node.id]
     return found[0] if found else NodeState.TERMINATED
 
@@ -81,16 +83,16 @@ def wait_for(driver, node, wanted, seconds=60):
     end = time.monotonic() + seconds
     while state(driver, node) != wanted:
         if time.monotonic() > end:
-            raise SystemExit(f"{node.name} is {state(driver, node)}, not {wanted}")
+            raise SystemExit(f"{node.name}: expected {wanted}, got {state(driver, node)}")
         time.sleep(0.1)
-    say(wanted, True)
+    check(wanted, True)
 
 
-def say(what, good):
-    """Print a step that went well; stop at the first that did not."""
-    if good is not True:
-        raise SystemExit(f"{what}: failed")
-    print(what)
+def check(step, passed):
+    """Print a step that passed; exit at the first that failed."""
+    if passed is not True:
+        raise SystemExit(f"{step}: failed")
+    print(step)
 
 
 if __name__ == "__main__":

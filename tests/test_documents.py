@@ -1,4 +1,4 @@
-"""Every code block of the documents runs, and what they list is what there is."""
+"""The documents: code blocks run, tables and lists are complete, links lead to existing targets."""
 
 import dataclasses
 import importlib.util
@@ -15,15 +15,16 @@ import libcloud_mcs.emulator
 import libcloud_mcs.errors
 import libcloud_mcs.keys
 import libcloud_mcs.records
+from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator import Emulator
 from libcloud_mcs.salt._access import SETTINGS as LOGIN_SETTINGS
 from libcloud_mcs.salt._settings import Profile
 
 ROOT = Path(__file__).parent.parent
-#: Their commands are run one after another by ``make consumers``.
-WALKED = ("infrastructure-manager.md", "multi-cloud.md")
+#: ``make consumers`` runs their commands.
+RUN_BY_CONSUMERS = ("infrastructure-manager.md", "multi-cloud.md")
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))]
-#: Those that say the same in Chinese.
+#: Documents with a Chinese translation.
 TRANSLATED = [ROOT / "README.md", ROOT / "docs" / "tutorial.md"]
 
 
@@ -33,7 +34,7 @@ def blocks(document, language):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_the_python_runs(document, monkeypatch, request):
+def test_python_blocks_run(document, monkeypatch, request):
     if document.name == "deploy.md":
         request.getfixturevalue("port_22")
     found = blocks(document, "python")
@@ -45,7 +46,7 @@ def test_the_python_runs(document, monkeypatch, request):
             code = compile(block, f"{document.name}, block {number}", "exec")
             names = {"__name__": "__main__"}
             exec(code, names)
-            # A test in a document is run as pytest would run it.
+            # Tests in a document run as in pytest.
             for name, test in names.items():
                 if name.startswith("test_"):
                     with Emulator() as mcs_emulator:
@@ -57,7 +58,7 @@ def test_the_python_runs(document, monkeypatch, request):
                     assert result.errors + result.failures == []
 
 
-#: Its blocks run in their order, in salt_extension/test_page.py.
+#: salt_extension/test_page.py runs its blocks in order.
 SALT = ROOT / "docs" / "salt.md"
 
 
@@ -72,19 +73,19 @@ def commands(document):
         {
             command
             for document in DOCUMENTS
-            if document != SALT and document.name not in WALKED
+            if document != SALT and document.name not in RUN_BY_CONSUMERS
             for command in commands(document)
         }
     ),
 )
-def test_the_commands_run(command):
+def test_commands_run(command):
     words = shlex.split(command)
     if words[0] == "make":
-        # CI runs them, and this suite is one of them.
+        # CI runs these commands, and this suite is one of them.
         assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
         return
     if words[0] == "pip":
-        # Whatever is installed is what the tests have, or it fails.
+        # It fails unless everything is installed.
         subprocess.run([sys.executable, "-m", *words, "--no-index", "--quiet"], check=True)
         return
     assert words[0] in ("python", ".venv/bin/python")
@@ -99,30 +100,30 @@ def test_the_commands_run(command):
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("name", WALKED)
-def test_walked_documents_are_walked(name):
+@pytest.mark.parametrize("name", RUN_BY_CONSUMERS)
+def test_documents_of_consumers_are_run(name):
     tests = (ROOT / "consumers").glob("test_*.py")
-    assert any(f'walk("{name}", ' in path.read_text(encoding="utf-8") for path in tests)
+    assert any(f'("{name}", ' in path.read_text(encoding="utf-8") for path in tests)
     assert "make consumers" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert not blocks(ROOT / "docs" / name, "python")
 
 
-#: What is shown in plain text there: a picture, and what a command prints.
-SHOWN = ("architecture.md", "tutorial.md", "tutorial.zh-CN.md")
+#: Documents with blocks of plain text: a diagram, and the output of a command.
+WITH_TEXT = ("architecture.md", "tutorial.md", "tutorial.zh-CN.md")
 
 
-def test_there_are_no_blocks_of_other_languages():
+def test_blocks_have_known_languages():
     for document in DOCUMENTS:
         fences = re.findall(r"^```(.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
-        also = {"text"} if document.name in (*WALKED, *SHOWN) else set()
-        allowed = {"sh", "text", "yaml"} if document == SALT else {"python", "sh"} | also
+        extra = {"text"} if document.name in (*RUN_BY_CONSUMERS, *WITH_TEXT) else set()
+        allowed = {"sh", "text", "yaml"} if document == SALT else {"python", "sh"} | extra
         directives = {fence for fence in fences if re.fullmatch(r"\{[a-z-]+\}.*", fence)}
         assert set(fences[::2]) <= allowed | directives
         assert set(fences[1::2]) <= {""}
 
 
 @pytest.mark.parametrize("document", TRANSLATED, ids=lambda path: path.name)
-def test_a_translation_says_the_same(document):
+def test_translation_has_equal_structure(document):
     texts = [
         path.read_text(encoding="utf-8") for path in (document, document.with_suffix(".zh-CN.md"))
     ]
@@ -140,7 +141,7 @@ def test_a_translation_says_the_same(document):
     assert translated == original
 
 
-def test_the_tables_made_from_the_code_are_up_to_date():
+def test_generated_tables_are_up_to_date():
     spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
@@ -152,11 +153,11 @@ def test_the_tables_made_from_the_code_are_up_to_date():
 
 
 def anchor(heading):
-    """What a heading is called in a link."""
+    """Return the anchor of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def test_links_between_the_documents_lead_somewhere():
+def test_links_have_targets():
     for document in DOCUMENTS:
         for link in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
             if link.startswith("https://"):
@@ -169,7 +170,18 @@ def test_links_between_the_documents_lead_somewhere():
                 assert heading in {anchor(each) for each in headings}, link
 
 
-def test_the_reference_has_every_public_name():
+#: The service's client, ``climos``, knows so many.
+CLIMOS = 161
+
+
+def test_numbers_of_actions_are_up_to_date():
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        numbers = {int(number) for number in re.findall(r"(\d+) (?:actions|个接口)", text)}
+        assert numbers <= {len(ACTIONS), CLIMOS}, document.name
+
+
+def test_reference_has_every_public_name():
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     for module in (libcloud_mcs.errors, libcloud_mcs.records, libcloud_mcs.keys):
         assert f".. automodule:: {module.__name__}\n   :members:" in text
@@ -177,7 +189,7 @@ def test_the_reference_has_every_public_name():
     assert documented == set(libcloud_mcs.emulator.__all__)
 
 
-def test_the_page_for_salt_names_every_command_and_setting():
+def test_salt_page_names_every_command_and_setting():
     text = SALT.read_text(encoding="utf-8")
     module = Path(libcloud_mcs.__file__).parent / "salt" / "clouds" / "mcs.py"
     source = module.read_text(encoding="utf-8")
@@ -185,7 +197,7 @@ def test_the_page_for_salt_names_every_command_and_setting():
         table = text[text.index(heading) :].partition("\n\n")[0]
         named = set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
         defined = set(re.findall(rf"^@_{kind}\ndef (\w+)", source, re.MULTILINE))
-        # What Salt has options for.
+        # Salt has options for these.
         listed = {name for name in defined if name.startswith(("avail_", "list_nodes"))}
         assert named == defined - listed
     table = text[text.index("Of a profile:") :]
@@ -193,12 +205,12 @@ def test_the_page_for_salt_names_every_command_and_setting():
         assert f"`{name}`" in table, name
 
 
-def test_every_promise_is_a_test():
+def test_every_promise_names_a_test():
     text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", text))
     assert len(named) > 30
-    there = set()
+    existing = set()
     for path in (ROOT / "tests").glob("test_*.py"):
         source = path.read_text(encoding="utf-8")
-        there |= set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
-    assert named <= there, named - there
+        existing |= set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
+    assert named <= existing, named - existing

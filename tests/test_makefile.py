@@ -1,4 +1,4 @@
-"""``make`` on machines that lack something."""
+"""``make`` on machines without some of its requirements."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def make(tmp_path):
-    """Runs make in a checkout that has nothing but the Makefile."""
+    """A function that runs make in a checkout that has only the Makefile."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "consumers").mkdir()
     for name in ("setup.cfg", "pyproject.toml", "consumers/requirements.txt"):
@@ -30,7 +30,7 @@ def make(tmp_path):
 
 @pytest.fixture
 def python(tmp_path):
-    """Makes an interpreter in which some modules of the standard library are missing."""
+    """A function that creates an interpreter without some modules of the standard library."""
 
     def make(*lacks):
         folder = tmp_path / "lacks"
@@ -50,24 +50,24 @@ TARGETS = ["demo", "test", "check", "dist", "docs", "consumers", "lower-bounds"]
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("lacks", [["ensurepip"], ["venv"], ["venv", "ensurepip"]], ids=str)
-def test_without_venv_or_pip_one_line_says_what_to_install(make, python, tmp_path, target, lacks):
+def test_make_without_venv_or_pip_prints_one_line(make, python, tmp_path, target, lacks):
     done = make(target, f"PYTHON={python(*lacks)}")
     assert done.returncode == 2
     error = [line for line in done.stderr.splitlines() if not line.startswith("make: ***")]
     assert len(error) == 1
     assert "apt install python3-venv" in error[0]
-    # Nothing is left behind that would be taken for an environment.
+    # No incomplete environment remains.
     assert not list(tmp_path.glob(".venv*/bin"))
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_python_that_is_not_there_is_named(make, target):
+def test_make_with_missing_python_names_it(make, target):
     done = make(target, "PYTHON=python9.99")
     assert done.returncode == 2
     assert "there is no python9.99" in done.stderr
 
 
-def test_a_python_that_is_too_old_is_named(make, tmp_path):
+def test_make_with_old_python_names_it(make, tmp_path):
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\nexit 1\n")
     script.chmod(0o755)
@@ -76,7 +76,7 @@ def test_a_python_that_is_too_old_is_named(make, tmp_path):
     assert "is too old" in done.stderr
 
 
-def test_an_environment_that_cannot_be_made_is_not_left_behind(make, tmp_path):
+def test_make_with_failing_venv_leaves_no_environment(make, tmp_path):
     script = tmp_path / "python"
     script.write_text(
         '#!/bin/sh\n[ "$2" != venv ] || { mkdir -p "$3/bin"; touch "$3/bin/python"; exit 1; }\n'
@@ -86,7 +86,7 @@ def test_an_environment_that_cannot_be_made_is_not_left_behind(make, tmp_path):
     assert not (tmp_path / ".venv").exists()
 
 
-def test_help_names_every_target(make):
+def test_help_lists_every_target(make):
     done = make("help")
     assert done.returncode == 0
     for target in TARGETS:
