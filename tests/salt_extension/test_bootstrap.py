@@ -101,7 +101,7 @@ NOBODY = {"ssh_username": "nobody", "wait_for_passwd_maxtries": 1}
 def test_a_machine_that_does_not_let_in(salt_master, cloud, deployed, with_key_pair):
     deployed(image=TURNKEY, on_failure="destroy", **NOBODY, **with_key_pair)
     answer = salt_master.run("-p", "small", "web")
-    assert ") was made, and is destroyed now. What failed: " in answer.stderr
+    assert "; the machine was destroyed. Cause: " in answer.stderr
     assert re.search(r"ssh cannot log in to [0-9.]+ as 'nobody'", answer.stderr)
     assert answer.status == 1
     assert (len(cloud.ledger), cloud.driver().list_nodes()) == (1, [])
@@ -111,7 +111,7 @@ def test_a_machine_that_does_not_answer(salt_master, cloud, deployed):
     deployed(image=TURNKEY, ssh_port=1, ssh_connect_timeout=0.01)
     answer = salt_master.run("-p", "small", "web")
     (node,) = cloud.driver().list_nodes()
-    assert f"{node.public_ips[0]} does not answer at port 1; Salt waited 0.01 s" in answer.stderr
+    assert f"port 1 of {node.public_ips[0]} did not open within 0.01 s" in answer.stderr
     assert answer.status == 1
 
 
@@ -201,7 +201,7 @@ def test_commands_need_a_way_in_as_salt_does(salt_master, cloud, inline):
     write, _ = inline
     cloud.driver().create_key_pair("mine")
     for settings, message in [
-        ({"keyname": "mine"}, "private_key: the path of the private key of 'keyname' is needed"),
+        ({"keyname": "mine"}, "private_key: the path of the private key of 'keyname' is required"),
         ({"inline_script": "date"}, "inline_script: expected a list of commands"),
     ]:
         write(image=TURNKEY, **settings)
@@ -240,7 +240,7 @@ def test_with_an_ed25519_key_alone_salt_comes_as_root(salt_master, inline, ed255
     answer = salt_master.run("-p", "small", "web")
     assert answer.data["web"]["deployed"] is True, answer.stderr
     assert written() == ["root", "root"]
-    warning = "The account of the machine 'web' could not be asked for, Salt tries 'root': "
+    warning = "The account of the machine 'web' is unknown, Salt tries 'root': "
     assert warning in answer.stderr
 
 
