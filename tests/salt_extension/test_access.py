@@ -47,7 +47,7 @@ def test_what_names_a_key_for_ssh_goes_before_what_decrypts_passwords(key, tmp_p
     assert read(ssh_keyfile="~/key", key_filename="~/other").key_filename != key
 
 
-def test_a_provider_may_have_a_key_that_is_none_of_this_machine(key):
+def test_provider_key_without_key_pair_is_accepted(key):
     access = read(private_key="~/key")
     assert (access.private_key, access.key_filename) == (key, None)
 
@@ -248,7 +248,7 @@ def test_where_only_the_account_is_missing_it_goes_on_whatever_comes(
     assert "No such thing" in caplog.text
 
 
-def test_a_key_that_cannot_be_read_is_no_reason_to_stop(ask, caplog, key):
+def test_unreadable_key_is_logged(ask, caplog, key):
     access, asked = ask(Access(key_filename=key))
     assert (access.usernames, asked) == (("root",), [])
     assert "is unknown, Salt tries 'root': private_key: " in caplog.text

@@ -95,11 +95,11 @@ def test_with_a_private_key(salt_master, folder, deployed, with_key_pair):
     assert (folder / "installed" / "minion").exists()
 
 
-NOBODY = {"ssh_username": "nobody", "wait_for_passwd_maxtries": 1}
+UNKNOWN_USER = {"ssh_username": "unknown", "wait_for_passwd_maxtries": 1}
 
 
 def test_a_machine_that_does_not_let_in(salt_master, cloud, deployed, with_key_pair):
-    deployed(image=TURNKEY, on_failure="destroy", **NOBODY, **with_key_pair)
+    deployed(image=TURNKEY, on_failure="destroy", **UNKNOWN_USER, **with_key_pair)
     answer = salt_master.run("-p", "small", "web")
     assert "; the machine was destroyed. Cause: " in answer.stderr
     assert re.search(r"ssh cannot log in to [0-9.]+ as 'nobody'", answer.stderr)
@@ -188,9 +188,9 @@ def test_commands_by_salt_call(salt_master, folder, inline):
     assert written() == ["root"]
 
 
-def test_commands_that_nobody_can_run_are_an_error(salt_master, cloud, inline):
+def test_inline_script_without_login_is_an_error(salt_master, cloud, inline):
     write, _ = inline
-    write(image=TURNKEY, **NOBODY)
+    write(image=TURNKEY, **UNKNOWN_USER)
     answer = salt_master.run("-p", "small", "web")
     # Salt itself says nothing then.
     assert re.search(r"ssh cannot log in to [0-9.]+ as 'nobody'", answer.stderr)
@@ -456,7 +456,7 @@ def test_settings_that_salt_honours(salt_master, cloud, folder, deployed, with_k
     assert [deploying["host"]] == node.public_ips
 
 
-def test_settings_that_nobody_uses_are_named(salt_master, cloud):
+def test_unused_settings_are_logged(salt_master, cloud):
     profile(salt_master, duraton="2H", userdata_file="/etc/hosts", minion={"id": "x"}, tag={})
     answer = salt_master.run("-p", "small", "web")
     assert answer.status == 0

@@ -65,7 +65,7 @@ def test_queries_leave_out_what_is_gone(salt_master, cloud):
 
 
 def test_the_life_of_a_machine(salt_master, cloud):
-    # Somebody who wants to hear everything does not hear the secret either.
+    # A listener for all events does not receive the secret either.
     everything = {"creating": {"keys": ["key", "image"]}, "created": {"keys": ["key", "size"]}}
     salt_master.write("cloud.conf.d/events.conf", {"filter_events": everything})
     key_pair = cloud.driver().create_key_pair("mine")
@@ -403,7 +403,7 @@ def test_what_is_called_wrongly_is_said(salt_master, cloud):
     assert len(cloud.driver().list_nodes()) == 1
 
 
-# Half-made machines
+# Incomplete machines
 
 
 def test_what_becomes_of_machines_that_cannot_be_set_up(salt_master, cloud):
@@ -431,8 +431,8 @@ def test_what_becomes_of_machines_that_cannot_be_set_up(salt_master, cloud):
     for name, (_, said, status) in policies.items():
         error_there = answer.data[name]["Error"]
         assert (
-            f"the machine {name!r} (ID {made[name]}) was created but could not be set up; the machine"
-            f" {said}. Cause: " in error_there
+            f"the machine {name!r} (ID {made[name]}) was created but could not be set up;"
+            f" the machine {said}. Cause: " in error_there
         )
         assert (left[name].extra["status"] if name in left else None) == status
     assert not [tag for tag in tags(salt_master) if tag.endswith("/created")]
