@@ -85,7 +85,7 @@ def properties(rows):
     return dict(rows[1:])
 
 
-def test_a_whole_life(climos, tmp_path):
+def test_full_life_cycle(climos, tmp_path):
     cloud = climos.cloud
     public, _ = generate_key_pair("mine")
     (tmp_path / "mine.pub").write_text(public)

@@ -15,7 +15,7 @@ from libcloud_mcs.errors import OutcomeUnknownError
 
 IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
 BALANCE = "<GetBalanceResponse><balance>5</balance></GetBalanceResponse>"
-#: Each request has a time and a signature of its own.
+#: Each request has a different time and signature.
 MATCH = {"match_on": ["method", "scheme", "host", "port", "path"]}
 
 

@@ -2,11 +2,11 @@
 
 import ast
 
-from walk import ROOT, is_in_order, walk
+from document import ROOT, is_in_order, run_document
 
 
 def test_the_same_script_does_the_same_on_both(tmp_path):
-    printed, promised = walk("multi-cloud.md", tmp_path)
+    printed, promised = run_document("multi-cloud.md", tmp_path)
     assert is_in_order([*promised, *promised], printed)
 
 

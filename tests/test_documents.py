@@ -196,7 +196,8 @@ def test_salt_page_names_every_command_and_setting():
     for kind, heading in (("action", "| `-a …` |"), ("function", "| `-f … PROVIDER` |")):
         table = text[text.index(heading) :].partition("\n\n")[0]
         named = set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
-        defined = set(re.findall(rf"^@_{kind}\ndef (\w+)", source, re.MULTILINE))
+        pattern = rf"^(?:@_{kind}\ndef |(?=\w+ = _{kind}\())(\w+)"
+        defined = set(re.findall(pattern, source, re.MULTILINE))
         # Salt has options for these.
         listed = {name for name in defined if name.startswith(("avail_", "list_nodes"))}
         assert named == defined - listed

@@ -1,11 +1,10 @@
-"""How Salt logs in to a machine, and which settings are secret."""
+"""How Salt logs in to a machine."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.errors import MCSError
 from libcloud_mcs.salt._arguments import text
 
-__all__ = ["OWN", "SETTINGS", "Access", "Guarded", "without_secrets"]
+__all__ = ["NEVER_GLOBAL", "SETTINGS", "Access"]
 
 _log = logging.getLogger(__name__)
 
@@ -27,24 +26,24 @@ _GATEWAY = (
     "ssh_gateway_command",
     "ssh_gateway_password",
 )
-#: The settings that Salt takes from a profile or a provider alone, never from those for all clouds.
-OWN = ("password", "key_filename", "ssh_keyfile", *_GATEWAY)
-#: The settings that are read here and nowhere in Salt itself.
+#: The settings that Salt reads only from a profile or a provider, not from those for all clouds.
+NEVER_GLOBAL = ("password", "key_filename", "ssh_keyfile", *_GATEWAY)
+#: The settings that only this module reads, not Salt itself.
 SETTINGS = ("private_key", "ssh_connect_timeout", "wait_for_passwd_timeout", *_GATEWAY)
 
 
 @dataclass(frozen=True)
 class Access:
     """
-    How Salt logs in to a machine, as its profile says.
+    The login to a machine, from its profile.
 
-    :ivar usernames: The accounts to try, in this order; none: the machine's own.
+    :ivar usernames: The accounts to try, in this order; empty for the machine's own account.
     :ivar password: The password of these accounts.
     :ivar private_key: The path of the private key that decrypts the machine's password.
-    :ivar key_filename: The path of the private key for ssh.
+    :ivar key_filename: The path of the private key for SSH.
     :ivar agent: Whether an SSH agent has that key.
-    :ivar windows: Whether the machine runs Windows, where Salt does without ssh.
-    :ivar gateway: The SSH gateway before the machine, as Salt's own functions take it.
+    :ivar windows: Whether the machine runs Windows, where Salt does not use SSH.
+    :ivar gateway: The SSH gateway to the machine, in the form of Salt's own functions.
     """
 
     usernames: tuple[str, ...] = ()
@@ -60,9 +59,9 @@ class Access:
         """
         Read the settings of a profile.
 
-        :param setting: Gives a setting by its name, ``None`` where it is not set.
+        :param setting: A function that returns a setting by its name, ``None`` if not set.
         :param agent: Whether Salt uses an SSH agent.
-        :raises ValueError: If a setting is missing or makes no sense. The message names it.
+        :raises ValueError: If a setting is missing or invalid. The message names the setting.
         """
         passwords = {
             name: _password(setting(name), name)
@@ -82,8 +81,8 @@ class Access:
         has_key_pair = setting("keyname") is not None
         if has_key_pair and not (private_key or key_filename or password or agent):
             raise ValueError(
-                "private_key: the path of the private key of 'keyname' is needed, since Salt shall"
-                " log in to the machine"
+                "private_key: the path of the private key of 'keyname' is required, because Salt"
+                " logs in to the machine"
             )
         if has_key_pair and not windows:
             key_filename = key_filename or private_key
@@ -97,51 +96,51 @@ class Access:
             gateway=_gateway(setting),
         )
 
-    def completed(self, driver: MCSNodeDriver, node: Node) -> Access:
+    def complete(self, driver: MCSNodeDriver, node: Node) -> Access:
         """
-        Ask for the account and the password that a machine came with, where one is missing.
+        Return the login with the initial account and password of a machine, where missing.
 
-        With a key, a failure is a warning, and Salt's default account is taken.
+        With a key, an error is only logged, and the account is Salt's default.
 
-        :raises MCSError: If the password is missing and could not be asked for.
+        :raises MCSError: If the password is missing and cannot be requested.
         :raises ValueError: If the password is missing and the private key cannot be read.
         """
         secret = self.password or self.key_filename or self.agent
         if self.usernames and secret:
             return self
-        account, password, why = "", self.password, "it has none"
+        account, password, reason = "", self.password, "the endpoint returned none"
         try:
-            told = driver.ex_get_password_data(node, self.private_key or self.key_filename)
+            initial = driver.ex_get_password_data(node, self.private_key or self.key_filename)
         except (MCSError, ValueError) as error:
             if not secret:
                 raise
-            why = str(error)
+            reason = str(error)
         else:
-            account, password = told.account, self.password if secret else told.password
+            account, password = initial.account, self.password if secret else initial.password
         if not self.usernames and not account:
             account = "Administrator" if self.windows else "root"
             _log.warning(
-                "The account of the machine '%s' could not be asked for, Salt tries '%s': %s",
+                "The account of the machine '%s' is unknown, Salt tries '%s': %s",
                 node.name,
                 account,
-                why,
+                reason,
             )
         return replace(self, usernames=self.usernames or (account,), password=password)
 
-    def only(self, username: str) -> Access:
-        """Return the same, with one account."""
+    def with_username(self, username: str) -> Access:
+        """Return the same login with one account."""
         return replace(self, usernames=(username,))
 
-    def for_bootstrap(self) -> dict[str, Any]:
+    def bootstrap_settings(self) -> dict[str, Any]:
         """Return the settings for Salt's ``cloud.bootstrap``."""
         if self.windows:
             return {"win_username": self.usernames[0], "win_password": self.password}
-        wanted: dict[str, Any] = {"ssh_username": self.usernames[0], "gateway": self.gateway}
+        settings: dict[str, Any] = {"ssh_username": self.usernames[0], "gateway": self.gateway}
         if self.key_filename:
-            wanted["key_filename"] = self.key_filename
+            settings["key_filename"] = self.key_filename
         elif self.password:
-            wanted["password"] = self.password
-        return wanted
+            settings["password"] = self.password
+        return settings
 
 
 def _password(value: object, name: str) -> str | None:
@@ -158,12 +157,12 @@ def _usernames(value: object, name: str) -> tuple[str, ...]:
 def _key(value: object, name: str) -> str | None:
     if value is None:
         return None
-    # Both the driver and ssh shall find it.
+    # Neither the driver nor ssh expands "~".
     path = os.path.expanduser(text(value, name))
     if not os.path.isfile(path):
         raise ValueError(f"{name}: there is no file {path!r}")
     if os.stat(path).st_mode & 0o077:
-        raise ValueError(f"{name}: ssh will not take {path!r}: it must have mode 0400 or 0600")
+        raise ValueError(f"{name}: ssh refuses {path!r}: expected the mode 0400 or 0600")
     return path
 
 
@@ -178,10 +177,10 @@ def _gateway(setting: Callable[[str], Any]) -> dict[str, str] | None:
         )
     key = _key(setting("ssh_gateway_private_key"), "ssh_gateway_private_key")
     if key is None:
-        raise ValueError("ssh_gateway_private_key: it is needed with 'ssh_gateway'")
+        raise ValueError("ssh_gateway_private_key: a key is required with 'ssh_gateway'")
     host, port = text(host, "ssh_gateway"), setting("ssh_gateway_port")
     return {
-        # Salt's functions for ssh read the port only from here.
+        # Salt's SSH functions read the port of the gateway only here.
         "ssh_gateway": f"{host}:{port}" if port and ":" not in host else host,
         "ssh_gateway_user": text(setting("ssh_gateway_username") or "root", "ssh_gateway_username"),
         "ssh_gateway_key": key,
@@ -189,39 +188,3 @@ def _gateway(setting: Callable[[str], Any]) -> dict[str, str] | None:
             setting("ssh_gateway_command") or "nc -q0 %h %p", "ssh_gateway_command"
         ),
     }
-
-
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the settings of a machine that anybody may see."""
-    return {name: value for name, value in settings.items() if not _is_secret(name)}
-
-
-class Guarded(dict[str, Any]):
-    """
-    The settings of a machine, of which a deep copy has no secrets.
-
-    Salt merges the provider's settings into those of each machine. Its ``cloud.bootstrap`` needs
-    secrets among them, and fires an event with a deep copy of all of them.
-    """
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        super().__init__(settings)
-        if isinstance(self.get("gateway"), Mapping):
-            self["gateway"] = Guarded(self["gateway"])
-        if isinstance(self.get("master_pem"), str):
-            # Salt also puts it beside these settings, and copies it there.
-            self["master_pem"] = _Unseen(self["master_pem"])
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
-        return copy.deepcopy(without_secrets(self), memo)
-
-
-class _Unseen(str):
-    """A secret text of which a deep copy is empty."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> str:
-        return ""
-
-
-def _is_secret(name: str) -> bool:
-    return name in ("id", "key", "priv_key", "master_pem") or "password" in name

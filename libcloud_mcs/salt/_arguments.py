@@ -1,64 +1,102 @@
-"""The ``name=value`` arguments of a command, as Salt passes them on."""
+"""The ``name=value`` arguments of a command, as Salt passes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
-__all__ = ["demand", "entries", "flag", "read", "span", "text"]
+__all__ = ["entries", "flag", "merge", "read", "read_for", "require", "text", "timespan"]
 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
     ("false", "no", "off", "0"), False
 )
 
 
+def merge(kwargs: Mapping[str, Any] | None, more: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the user's arguments, without those that Salt adds.
+
+    :param kwargs: The arguments as one mapping.
+    :param more: The named arguments of ``CloudClient.extra_action``: the user's, and three of
+        Salt's own.
+    """
+    added = ("action", "profile", "provider")
+    merged = {**(kwargs or {}), **{name: more[name] for name in more if name not in added}}
+    # As Salt's clean_kwargs does: __pub_fun and so on.
+    return {str(name): value for name, value in merged.items() if not str(name).startswith("__")}
+
+
+def read_for(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Check the arguments of a command against the keyword-only parameters of its function.
+
+    A parameter whose default is a boolean is a switch. ``**`` takes arguments of any name.
+
+    :param function: The function of the command.
+    :param arguments: The user's arguments.
+    :return: The keyword arguments of the function.
+    :raises ValueError: If an argument is missing, unknown or of another kind. The message names the
+        argument.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return dict(entries(arguments))
+    keywords = [each for each in parameters if each.kind is each.KEYWORD_ONLY]
+    required = [each.name for each in keywords if each.default is each.empty]
+    optional = [each.name for each in keywords if each.default is not each.empty]
+    values: dict[str, Any] = read(arguments, required, optional)
+    for each in keywords:
+        if isinstance(each.default, bool):
+            values[each.name] = flag(values[each.name], each.name)
+    return values
+
+
 def read(
-    kwargs: Mapping[str, Any] | None, required: Iterable[str] = (), optional: Iterable[str] = ()
-) -> dict[str, Any]:
+    arguments: Mapping[str, Any], required: Iterable[str] = (), optional: Iterable[str] = ()
+) -> dict[str, str | None]:
     """
-    Check the ``name=value`` arguments of a command.
+    Check the arguments of a command.
 
-    :param kwargs: What Salt passed on.
-    :return: The arguments as text, with ``None`` for the optional ones that were left out.
-    :raises ValueError: If one is missing, unknown, or a list or a mapping. The message names it.
+    :param arguments: The user's arguments.
+    :param required: The names of the arguments that must be given.
+    :param optional: The names of other arguments.
+    :return: The arguments as text, with ``None`` for an optional argument that is not given.
+    :raises ValueError: If an argument is missing, unknown, a list or a mapping. The message names
+        the argument.
     """
-    given = _own(kwargs)
     known = (*required, *optional)
-    if unknown := [name for name in given if name not in known]:
-        takes = ", ".join(known) or "none"
-        raise ValueError(f"unknown argument {', '.join(map(repr, unknown))}; known: {takes}")
-    demand(given, required, "argument")
-    return {name: None if given.get(name) is None else text(given[name], name) for name in known}
+    if unknown := [name for name in arguments if name not in known]:
+        names = ", ".join(known) or "none"
+        raise ValueError(f"unknown argument {', '.join(map(repr, unknown))}; known: {names}")
+    require(arguments, required, "argument")
+    return {
+        name: None if arguments.get(name) is None else text(arguments[name], name) for name in known
+    }
 
 
-def entries(kwargs: Mapping[str, Any] | None) -> dict[str, str]:
+def entries(arguments: Mapping[str, Any]) -> dict[str, str]:
     """
     Check arguments whose names are the user's own choice.
 
-    :raises ValueError: If there is none, or a value is null, a list or a mapping. The message
-        names it.
+    :param arguments: The user's arguments.
+    :return: The arguments as text.
+    :raises ValueError: If there are no arguments, or a value is null, a list or a mapping. The
+        message names the argument.
     """
-    given = _own(kwargs)
-    if not given:
-        raise ValueError("the entries to set are missing: name=value, one or more")
-    return {name: text(value, name) for name, value in given.items()}
-
-
-def _own(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Leave out what Salt adds, ``__pub_fun`` and so on, as its own ``clean_kwargs`` does."""
-    return {
-        str(name): value for name, value in (kwargs or {}).items() if not str(name).startswith("__")
-    }
+    if not arguments:
+        raise ValueError("the entries to set are missing: expected name=value, one or more")
+    return {name: text(value, name) for name, value in arguments.items()}
 
 
 def text(value: object, name: str) -> str:
     """
-    Turn a scalar that Salt read as YAML back into text: ``3`` into ``"3"``, ``True`` into
-    ``"true"``.
+    Convert a scalar that Salt read as YAML back to text: ``3`` to ``"3"``, ``True`` to ``"true"``.
 
+    :param value: The value of an argument or setting.
     :param name: The name of the argument or setting.
-    :raises ValueError: If the value is null, a list, a mapping, or anything else.
+    :raises ValueError: If the value is null, a list, a mapping, or of any other type.
     """
     if isinstance(value, bool):
         return str(value).lower()
@@ -71,16 +109,19 @@ def text(value: object, name: str) -> str:
     else:
         got = "a mapping" if isinstance(value, Mapping) else type(value).__name__
     raise ValueError(
-        f"{name}: expected text, got {got}; quote text that YAML reads as something else twice:"
+        f"{name}: expected text, got {got}; to pass such a value as text, quote it twice:"
         f" {name}=\"'…'\""
     )
 
 
 def flag(value: str | None, name: str) -> bool:
     """
-    Read a switch; left out, it is off.
+    Convert the text of a switch to a boolean.
 
-    :raises ValueError: If the text is none of ``true``, ``yes``, ``on``, ``1`` and their opposites.
+    :param value: The text; ``None`` is off.
+    :param name: The name of the argument.
+    :raises ValueError: If the text is not ``true``, ``yes``, ``on``, ``1`` or one of their
+        opposites.
     """
     if value is None:
         return False
@@ -89,35 +130,39 @@ def flag(value: str | None, name: str) -> bool:
     return _FLAGS[value.lower()]
 
 
-def span(hours: str | None, days: str | None) -> timedelta:
+def timespan(hours: str | None, days: str | None) -> timedelta:
     """
-    Add numbers of hours and of days, either of which may be ``None``.
+    Return the sum of a number of hours and a number of days.
 
-    :raises ValueError: If both are ``None``, or one is not a number above 0.
+    :param hours: The number of hours, or ``None``.
+    :param days: The number of days, or ``None``.
+    :raises ValueError: If both are ``None``, or one of them is not a number above 0.
     """
     if hours is None and days is None:
         raise ValueError("the argument 'hours' or 'days' is missing")
-    whole = timedelta()
+    total = timedelta()
     for name, value in (("hours", hours), ("days", days)):
         if value is not None:
             try:
                 part = timedelta(**{name: float(value)})
                 if part <= timedelta():
                     raise ValueError
-                whole += part
+                total += part
             except (ValueError, OverflowError):
-                raise ValueError(f"{name}: a number above 0 was expected, not {value!r}") from None
-    return whole
+                raise ValueError(f"{name}: expected a number above 0, got {value!r}") from None
+    return total
 
 
-def demand(given: Mapping[str, Any], names: Iterable[str], what: str) -> None:
+def require(values: Mapping[str, Any], names: Iterable[str], kind: str) -> None:
     """
-    Check that all of some names were given.
+    Check that arguments or settings are given.
 
-    :param what: ``argument`` or ``setting``.
-    :raises ValueError: If one is missing or empty. The message names it.
+    :param values: The arguments or settings.
+    :param names: The names of those that are required.
+    :param kind: ``argument`` or ``setting``.
+    :raises ValueError: If one is missing or empty. The message names the missing ones.
     """
-    if missing := [name for name in names if given.get(name) in (None, "")]:
-        several = f"{what}s {', '.join(map(repr, missing))} are"
-        one = f"{what} {missing[0]!r} is"
-        raise ValueError(f"the {several if len(missing) > 1 else one} missing")
+    if missing := [name for name in names if values.get(name) in (None, "")]:
+        plural = f"{kind}s {', '.join(map(repr, missing))} are"
+        singular = f"{kind} {missing[0]!r} is"
+        raise ValueError(f"the {plural if len(missing) > 1 else singular} missing")

@@ -1,4 +1,4 @@
-"""Machines as Salt sees them: by name, as plain values, and never left behind without their ID."""
+"""The machines of a provider, by name and as plain values."""
 
 from __future__ import annotations
 
@@ -20,46 +20,46 @@ from libcloud_mcs.records import Contract
 from libcloud_mcs.salt._settings import Profile
 
 __all__ = [
-    "HalfMadeError",
+    "IncompleteMachineError",
     "address",
     "by_name",
+    "clean_up_on_error",
     "destroy",
     "details",
+    "exists",
     "expiring",
     "find",
     "find_if_any",
-    "half_made",
     "list_machines",
     "plain",
-    "sees",
+    "plain_by_name",
     "summary",
     "wait",
 ]
 
 _log = logging.getLogger(__name__)
 
-
 Thing = TypeVar("Thing", Node, NodeImage, NodeSize, NodeLocation)
 
 
-class HalfMadeError(Exception):
-    """A machine was made, and then did not come up or could not be set up."""
+class IncompleteMachineError(Exception):
+    """A machine was created, but could not be set up."""
 
 
-# Finding
+# Lists
 
 
 def list_machines(driver: MCSNodeDriver) -> dict[str, Node]:
-    """List all machines that are not on their way out, by their names (see :func:`by_name`)."""
-    return by_name(_there(driver.list_nodes()))
+    """List the machines that are not being destroyed, by name (see :func:`by_name`)."""
+    return by_name(_not_terminated(driver.list_nodes()))
 
 
 def find(driver: MCSNodeDriver, name: str) -> Node:
     """
-    Find one machine on the server.
+    Find a machine by its name or, if no machine has that name, by its ID.
 
-    :param name: Its name or its ID; looked for in this order.
-    :raises NotFoundError: No machine has it, or several have that name.
+    :param name: The name or ID.
+    :raises NotFoundError: If there is no such machine, or several machines have that name.
     """
     if node := find_if_any(driver, name):
         return node
@@ -69,47 +69,47 @@ def find(driver: MCSNodeDriver, name: str) -> Node:
 
 def find_if_any(driver: MCSNodeDriver, name: str) -> Node | None:
     """
-    Find one machine on the server, or none.
+    Find a machine as :func:`find` does, or return ``None``.
 
-    :raises NotFoundError: Several have that name.
+    :raises NotFoundError: If several machines have that name.
     """
-    found = _there(driver.list_nodes(ex_names=[name])) or _there(
+    nodes = _not_terminated(driver.list_nodes(ex_names=[name])) or _not_terminated(
         driver.list_nodes(ex_node_ids=[name])
     )
-    if len(found) > 1:
-        ids = ", ".join(str(node.id) for node in found)
-        message = f"{len(found)} machines have the name {name!r}; name one by its ID: {ids}"
+    if len(nodes) > 1:
+        ids = ", ".join(str(node.id) for node in nodes)
+        message = f"{len(nodes)} machines have the name {name!r}; name one by its ID: {ids}"
         raise NotFoundError(message, action="DescribeInstances", driver=driver)
-    return found[0] if found else None
+    return nodes[0] if nodes else None
 
 
-def sees(driver: MCSNodeDriver, node: Node) -> bool:
-    """Check whether an account has a machine that is not being destroyed."""
-    return bool(_there(driver.list_nodes(ex_node_ids=[node])))
+def exists(driver: MCSNodeDriver, node: Node) -> bool:
+    """Check whether the account has a machine and is not destroying the machine."""
+    return bool(_not_terminated(driver.list_nodes(ex_node_ids=[node])))
 
 
 def by_name(things: Iterable[Thing]) -> dict[str, Thing]:
     """
-    Key things by their names, as Salt does, without losing one.
+    Return objects by name, as Salt lists them.
 
-    Of several of one name the first stands under it, the others under their IDs.
+    Of several objects with the same name, the first is listed by name, the others by ID.
     """
-    found: dict[str, Thing] = {}
+    result: dict[str, Thing] = {}
     for thing in things:
-        found[str(thing.id if thing.name in found else thing.name)] = thing
-    return found
+        result[str(thing.id if thing.name in result else thing.name)] = thing
+    return result
 
 
-def _there(nodes: Iterable[Node]) -> list[Node]:
+def _not_terminated(nodes: Iterable[Node]) -> list[Node]:
     return [node for node in nodes if node.state is not NodeState.TERMINATED]
 
 
 def expiring(driver: MCSNodeDriver, within: timedelta) -> dict[str, dict[str, Any]]:
     """
-    Find the machines whose leases end soon or have ended: one request for each machine.
+    Return the leases that end within a time or have ended, with one request for each machine.
 
-    :param within: How soon.
-    :return: Their leases, by their names.
+    :param within: The time.
+    :return: The leases, by the names of the machines.
     """
     machines = list_machines(driver)
     leases = side_by_side(
@@ -127,19 +127,19 @@ def _lease(driver: MCSNodeDriver, node: Node) -> Contract | None:
     try:
         return driver.ex_get_contract(node)
     except NotFoundError:
-        # It went away after it was listed.
+        # The machine was destroyed after the list was read.
         return None
 
 
-# Making
+# Creation
 
 
 def wait(driver: MCSNodeDriver, node: Node, profile: Profile) -> tuple[Node, str]:
     """
-    Wait until a machine runs and has an address.
+    Wait until a machine is running and has an address.
 
-    :return: The machine as it is now, and where to reach it.
-    :raises MCSError: It has failed, is gone, or did not come up in time.
+    :return: The machine in its new state, and its address.
+    :raises MCSError: If the machine failed, no longer exists, or is not running in time.
     """
     ((running, addresses),) = driver.wait_until_running(
         [node],
@@ -152,10 +152,10 @@ def wait(driver: MCSNodeDriver, node: Node, profile: Profile) -> tuple[Node, str
 
 def address(node: Node, interface: str) -> str:
     """
-    Return the first address of a machine that runs.
+    Return the first address of a running machine.
 
     :param interface: ``public_ips`` or ``private_ips``.
-    :raises ValueError: If it has none there.
+    :raises ValueError: If the machine has no such address.
     """
     addresses: list[str] = getattr(node, interface)
     if not addresses:
@@ -164,56 +164,59 @@ def address(node: Node, interface: str) -> str:
 
 
 @contextmanager
-def half_made(driver: MCSNodeDriver, node: Node, on_failure: str) -> Iterator[None]:
+def clean_up_on_error(driver: MCSNodeDriver, node: Node, on_failure: str) -> Iterator[None]:
     """
-    Do with a new machine what still has to be done; see to it when that fails.
+    Carry out the ``on_failure`` of a new machine's profile if its setup fails.
 
-    :param on_failure: What becomes of it then, see :class:`Profile`.
-    :raises HalfMadeError: It failed. The message has the machine's ID and what became of it.
+    :param on_failure: See :class:`Profile`.
+    :raises IncompleteMachineError: If the setup fails. The message has the machine's ID and says
+        what was done with the machine.
     """
-    named = f"the machine {node.name!r} (ID {node.id})"
+    machine = f"the machine {node.name!r} (ID {node.id})"
     try:
         yield
     except KeyboardInterrupt:
-        # Whoever is in a hurry shall not wait for more requests, but has to know.
-        _log.error("interrupted: %s was made, and is leased and kept", named)
+        # The user does not wait for more requests, but needs the ID.
+        _log.error("interrupted: %s was created; the machine is leased and kept", machine)
         raise
     except Exception as error:
         try:
-            became = _give_up(driver, node, on_failure)
+            outcome = _clean_up(driver, node, on_failure)
         except MCSError as failed:
-            became = f"and is still there: it could not be given up ({failed})"
-        raise HalfMadeError(f"{named} was made, {became}. What failed: {error}") from error
+            outcome = f"still exists, because {on_failure!r} failed ({failed})"
+        raise IncompleteMachineError(
+            f"{machine} was created but could not be set up; the machine {outcome}. Cause: {error}"
+        ) from error
 
 
-def _give_up(driver: MCSNodeDriver, node: Node, on_failure: str) -> str:
+def _clean_up(driver: MCSNodeDriver, node: Node, on_failure: str) -> str:
     if on_failure == "destroy":
         driver.destroy_node(node)
-        return "and is destroyed now"
+        return "was destroyed"
     if on_failure == "expire":
         driver.stop_node(node, ex_force=True)
-        return "and is stopped now, until its lease ends"
-    return "and is kept as it is"
+        return "was stopped until its lease ends"
+    return "is kept"
 
 
-# Destroying
+# Destruction
 
 
 def destroy(driver: MCSNodeDriver, node: Node) -> None:
     """
-    Destroy a machine. If somebody else has destroyed it meanwhile, that is no error.
+    Destroy a machine, unless another process has destroyed the machine meanwhile.
 
-    :raises MCSError: If it could not be destroyed and is still there.
+    :raises MCSError: If the machine could not be destroyed and still exists.
     """
     try:
         driver.destroy_node(node)
     except MCSError as error:
-        # With -P, Salt destroys a machine in one process for each provider that lists it.
+        # With -P, Salt destroys a machine in one process for each provider that lists the machine.
         try:
-            there = sees(driver, node)
+            still_exists = exists(driver, node)
         except MCSError:
             raise error from None
-        if there:
+        if still_exists:
             raise
 
 
@@ -221,7 +224,7 @@ def destroy(driver: MCSNodeDriver, node: Node) -> None:
 
 
 def summary(node: Node) -> dict[str, Any]:
-    """Give what Salt shows of a machine in a list."""
+    """Return the fields of a machine in Salt's lists."""
     return {
         "id": node.id,
         "name": node.name,
@@ -234,12 +237,12 @@ def summary(node: Node) -> dict[str, Any]:
 
 
 def details(node: Node) -> dict[str, Any]:
-    """Give all that is known of a machine; ``extra`` has the API's own fields."""
+    """Return all fields of a machine; ``extra`` has the API's own fields."""
     return {**summary(node), "created_at": plain(node.created_at), "extra": plain(node.extra)}
 
 
-#: What Salt shows of libcloud's objects.
-_SHOWN = {
+#: The attributes of libcloud's objects that Salt shows.
+_ATTRIBUTES = {
     NodeImage: ("id", "name", "extra"),
     NodeSize: ("id", "name", "ram", "disk", "bandwidth", "price", "extra"),
     NodeLocation: ("id", "name", "country"),
@@ -247,14 +250,19 @@ _SHOWN = {
 }
 
 
+def plain_by_name(things: Iterable[Thing]) -> dict[str, Any]:
+    """Return objects as plain values, by name (see :func:`by_name`)."""
+    return {name: plain(thing) for name, thing in by_name(things).items()}
+
+
 def plain(value: Any) -> Any:
     """
-    Make a value of such types that Salt can show, send and cache it.
+    Convert a value to types that Salt can show, send and cache.
 
-    Times become text in ISO 8601, amounts of money text, so that no digit is lost.
+    Times become text in ISO 8601; amounts of money become text to keep all digits.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
-        # NodeState is a str with a form of its own.
+        # NodeState is a subclass of str, which Salt cannot serialize.
         return str(value) if isinstance(value, str) else value
     if isinstance(value, datetime):
         return value.isoformat()
@@ -268,4 +276,4 @@ def plain(value: Any) -> Any:
         return {
             field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)
         }
-    return {name: plain(getattr(value, name)) for name in _SHOWN[type(value)]}
+    return {name: plain(getattr(value, name)) for name in _ATTRIBUTES[type(value)]}

@@ -1,4 +1,4 @@
-"""What stands in Salt's configuration, checked for the driver."""
+"""The settings in Salt's configuration, checked for the driver."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.salt import _access as access
-from libcloud_mcs.salt._arguments import demand, text
+from libcloud_mcs.salt._arguments import require, text
 
-__all__ = ["REQUIRED", "Profile", "driver_of", "one_for_each_account", "unused"]
+__all__ = ["REQUIRED", "Profile", "driver_of", "unique_accounts", "unused"]
 
-#: What a provider cannot do without, in the words of Salt's EC2 driver.
+#: The required settings of a provider, named as in Salt's EC2 driver.
 REQUIRED = ("id", "key")
 
-#: Provider settings with a name of Salt's, and what the driver's constructor calls them.
+#: The provider settings that have a name of Salt's, and the constructor's names for them.
 _CREDENTIALS = {"id": "key", "key": "secret"}
-#: Any other argument of the constructor is a provider setting of that name.
+#: Every other parameter of the constructor is a provider setting of that name.
 _DRIVER_SETTINGS = tuple(
     name
     for name in inspect.signature(MCSNodeDriver).parameters
@@ -29,39 +29,40 @@ _DRIVER_SETTINGS = tuple(
 
 def driver_of(provider: Mapping[str, Any]) -> MCSNodeDriver:
     """
-    Make a driver of the settings of a provider. Nothing is sent.
+    Create a driver from the settings of a provider, without sending a request.
 
-    :param provider: ``id`` and ``key``, and any other argument of :class:`MCSNodeDriver` by its
-        name; what else is in it is Salt's.
-    :raises ValueError: A setting is missing or makes no sense. The message names it.
-    :raises TypeError: Likewise.
+    :param provider: ``id`` and ``key``, and the other parameters of :class:`MCSNodeDriver` by name;
+        other settings are ignored.
+    :raises ValueError: If a setting is missing or invalid. The message names the setting.
+    :raises TypeError: If a setting has a wrong type. The message names the setting.
     """
-    demand(provider, REQUIRED, "setting")
+    require(provider, REQUIRED, "setting")
     for name in REQUIRED:
         if not isinstance(provider[name], str):
-            # YAML takes digits for a number, and with it the zeros in front of them.
-            raise ValueError(f"{name}: text was expected, not a number; put it in quotes")
-    wanted = {name: provider[name] for name in _DRIVER_SETTINGS if name in provider}
-    return MCSNodeDriver(**{_CREDENTIALS[name]: provider[name] for name in REQUIRED}, **wanted)
+            # YAML reads digits as a number, without leading zeros: text cannot restore them.
+            got = type(provider[name]).__name__
+            raise ValueError(f"{name}: expected text, got {got}; put the value in quotes")
+    options = {name: provider[name] for name in _DRIVER_SETTINGS if name in provider}
+    return MCSNodeDriver(**{_CREDENTIALS[name]: provider[name] for name in REQUIRED}, **options)
 
 
-def one_for_each_account(
-    providers: Mapping[str, Mapping[str, Any]], wanted: Container[str]
+def unique_accounts(
+    providers: Mapping[str, Mapping[str, Any]], preferred: Container[str]
 ) -> dict[str, Mapping[str, Any]]:
     """
     Keep one provider of each account.
 
-    :param providers: The settings of providers, by their names.
-    :param wanted: Names of providers that are preferred to others; else the first one is kept.
+    :param providers: The settings of providers, by name.
+    :param preferred: The names of the providers to keep; otherwise the first one is kept.
     """
     kept: dict[tuple[Any, ...], str] = {}
-    for alias in sorted(providers, key=lambda alias: alias not in wanted):
-        kept.setdefault(_account(providers[alias]), alias)
-    return {alias: provider for alias, provider in providers.items() if alias in kept.values()}
+    for name in sorted(providers, key=lambda name: name not in preferred):
+        kept.setdefault(_account(providers[name]), name)
+    return {name: provider for name, provider in providers.items() if name in kept.values()}
 
 
 def _account(provider: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the settings that decide which machines a provider lists."""
+    """Return the settings that identify the account of a provider."""
     endpoint = Endpoint.choose(
         *(provider.get(name) for name in ("url", "secure", "host", "port", "path"))
     )
@@ -71,27 +72,27 @@ def _account(provider: Mapping[str, Any]) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a machine shall be, as its profile says. Each field is the setting of that name."""
+    """The profile of a machine. Each field is the setting of that name."""
 
     image: str
     size: str
     keyname: str | None = None
-    #: ``"72H"`` or ``"1M"``; left out, the endpoint takes a month.
+    #: ``"72H"`` or ``"1M"``; one month by default, which the endpoint decides.
     duration: str | None = None
     location: str | None = None
     ssh_interface: str = "public_ips"
-    #: The interface for the minions of a new master; ``ssh_interface`` when it is left out.
+    #: The interface for the minions of a new master; ``ssh_interface`` by default.
     salt_interface: str | None = None
-    #: Whether Salt is installed on it.
+    #: Whether to install Salt on the machine.
     deploy: bool = True
-    #: Commands to run on it.
+    #: Commands to run on the machine.
     inline_script: list[str] | None = None
-    #: What becomes of a machine that was made and then did not come up or could not be set up:
-    #: ``keep``, ``destroy``, or ``expire``: it is stopped, and gone when its lease has ended.
+    #: The treatment of a machine that was created but could not be set up: ``keep``, ``destroy``,
+    #: or ``expire``: stop the machine until its lease ends.
     on_failure: str = "keep"
-    #: Seconds to wait until it runs.
+    #: The timeout for the start of the machine, in seconds.
     wait_for_ip_timeout: int = 600
-    #: Seconds between two looks, at most.
+    #: The maximum time between two polls, in seconds.
     wait_for_ip_interval: int = 5
 
     @classmethod
@@ -99,45 +100,45 @@ class Profile:
         """
         Read a profile.
 
-        :param setting: Gives a setting by its name, ``None`` where it is not set.
-        :raises ValueError: A setting is missing or makes no sense. The message names it.
+        :param setting: A function that returns a setting by its name, ``None`` if not set.
+        :raises ValueError: If a setting is missing or invalid. The message names the setting.
         """
-        given = {field.name: setting(field.name) for field in fields(cls)}
-        demand(given, ("image", "size"), "setting")
+        values = {field.name: setting(field.name) for field in fields(cls)}
+        require(values, ("image", "size"), "setting")
         for field in fields(cls):
-            if given[field.name] is not None and field.type in ("str", "str | None"):
-                # YAML takes digits for a number.
-                given[field.name] = text(given[field.name], field.name)
-        profile = cls(**{name: value for name, value in given.items() if value is not None})
+            if values[field.name] is not None and field.type in ("str", "str | None"):
+                # YAML reads digits as a number.
+                values[field.name] = text(values[field.name], field.name)
+        profile = cls(**{name: value for name, value in values.items() if value is not None})
         for name in ("ssh_interface", "salt_interface"):
-            _one_of(name, getattr(profile, name), ("public_ips", "private_ips", None))
-        _one_of("on_failure", profile.on_failure, ("keep", "destroy", "expire"))
+            _check_choice(name, getattr(profile, name), ("public_ips", "private_ips", None))
+        _check_choice("on_failure", profile.on_failure, ("keep", "destroy", "expire"))
         if not isinstance(profile.deploy, bool):
             raise ValueError(f"deploy: expected true or false, got {profile.deploy!r}")
         for name in ("wait_for_ip_timeout", "wait_for_ip_interval"):
             value = getattr(profile, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: whole seconds above 0 were expected, not {value!r}")
+                raise ValueError(f"{name}: expected whole seconds above 0, got {value!r}")
         commands = profile.inline_script
         if commands is not None and not (
             isinstance(commands, (list, tuple)) and all(isinstance(each, str) for each in commands)
         ):
-            # Salt would run each letter of a text.
+            # Salt would run each character of a text as a command.
             raise ValueError("inline_script: expected a list of commands, each of them text")
         if commands and setting("ssh_gateway") is not None:
             raise ValueError(
-                "inline_script: Salt runs it without 'ssh_gateway'; put its commands into a"
-                " 'script'"
+                "inline_script: Salt ignores 'ssh_gateway' for these commands; put them in a"
+                " 'script' instead"
             )
         return profile
 
     @property
-    def entered(self) -> bool:
+    def needs_login(self) -> bool:
         """Whether Salt logs in to the machine."""
         return self.deploy or bool(self.inline_script)
 
-    def for_create_node(self, name: str) -> dict[str, Any]:
-        """Give the arguments of :meth:`MCSNodeDriver.create_node`."""
+    def create_node_args(self, name: str) -> dict[str, Any]:
+        """Return the arguments of :meth:`MCSNodeDriver.create_node` for a machine of that name."""
         return {
             "name": name,
             "size": self.size,
@@ -149,7 +150,7 @@ class Profile:
 
 
 #: The settings of a machine that Salt itself reads or adds.
-_SALTS = """
+_SALT_SETTINGS = """
     append_domain deploy deploy_command display_ssh_output domain driver extends file_map
     file_transport force_minion_config grains hard_timeout inline_script key_filename
     keysize known_hosts_file level make_master make_minion master master_finger master_pem
@@ -162,22 +163,23 @@ _SALTS = """
 """.split()  # noqa: SIM905 - a list of these would be a page
 
 
-def unused(machine: Mapping[str, Any], everywhere: Container[str]) -> list[str]:
+def unused(machine: Mapping[str, Any], global_names: Container[str]) -> list[str]:
     """
-    List the settings of a machine that nobody reads: other drivers' own, and misspelt ones.
+    Return the settings of a machine that are never read: those of other drivers, and misspelt ones.
 
-    :param everywhere: The names of Salt's settings for all clouds, which Salt merges into them.
+    :param machine: The settings of a machine.
+    :param global_names: The names of Salt's settings for all clouds, which Salt adds to these.
     """
-    read = {*REQUIRED, *_DRIVER_SETTINGS, *access.SETTINGS, *_SALTS}
-    read.update(field.name for field in fields(Profile))
+    known = {*REQUIRED, *_DRIVER_SETTINGS, *access.SETTINGS, *_SALT_SETTINGS}
+    known.update(field.name for field in fields(Profile))
     return sorted(
         str(name)
         for name in machine
-        if name not in read and name not in everywhere and not str(name).startswith("__")
+        if name not in known and name not in global_names and not str(name).startswith("__")
     )
 
 
-def _one_of(name: str, value: object, known: tuple[str | None, ...]) -> None:
-    if value not in known:
-        allowed = ", ".join(repr(each) for each in known if each)
-        raise ValueError(f"{name}: {allowed} were expected, not {value!r}")
+def _check_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
+    if value not in choices:
+        expected = " or ".join(repr(each) for each in choices if each)
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")

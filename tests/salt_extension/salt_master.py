@@ -45,7 +45,7 @@ print(json.dumps(answers))
 
 def in_a_hurry(folder):
     """
-    Make Salt's sleeps short: it has one of a second and a half for each of some twenty commands.
+    Create Salt's sleeps short: it has one of a second and a half for each of some twenty commands.
 
     :param folder: Where the means for it are put.
     :return: What the environment of a command needs.
@@ -78,7 +78,7 @@ class EventBus:
         self._thread.join()
 
     def heard(self):
-        """Give the tags and data of all that was fired; connections are heard in their order."""
+        """Return the tags and data of all events, in the order of the connections."""
         self._marked.clear()
         with socket.socket(socket.AF_UNIX) as mark:
             mark.connect(self._listener.getsockname())
@@ -216,7 +216,7 @@ class Answer(NamedTuple):
 
 
 def of(cloud, account=None, **settings):
-    """Give the settings of a provider for an account of a cloud, its first where none is named."""
+    """Return the settings of a provider for an account of a cloud, the first by default."""
     account = account or cloud.account
     return {
         "driver": "mcs",

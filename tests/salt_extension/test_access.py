@@ -10,7 +10,8 @@ from libcloud.compute.types import NodeState
 
 from libcloud_mcs.emulator import error
 from libcloud_mcs.errors import MCSError
-from libcloud_mcs.salt._access import OWN, SETTINGS, Access, Guarded
+from libcloud_mcs.salt._access import NEVER_GLOBAL, SETTINGS, Access
+from libcloud_mcs.salt._bootstrap import Guarded
 
 CIRROS = "cirros-0.3.0-x86_64.qcow2"
 TURNKEY = "turnkey-core-12.0-squeeze-x86.qcow2"
@@ -46,7 +47,7 @@ def test_what_names_a_key_for_ssh_goes_before_what_decrypts_passwords(key, tmp_p
     assert read(ssh_keyfile="~/key", key_filename="~/other").key_filename != key
 
 
-def test_a_provider_may_have_a_key_that_is_none_of_this_machine(key):
+def test_provider_key_without_key_pair_is_accepted(key):
     access = read(private_key="~/key")
     assert (access.private_key, access.key_filename) == (key, None)
 
@@ -106,7 +107,7 @@ def test_a_gateway_as_salt_takes_it(key):
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"keyname": "k"}, "private_key: the path of the private key of 'keyname' is needed"),
+        ({"keyname": "k"}, "private_key: the path of the private key of 'keyname' is required"),
         ({"keyname": "k", "ssh_username": "root"}, "private_key: the path of the private key"),
         ({"private_key": "/nowhere"}, "private_key: there is no file '/nowhere'"),
         ({"key_filename": "/nowhere"}, "key_filename: there is no file '/nowhere'"),
@@ -116,7 +117,7 @@ def test_a_gateway_as_salt_takes_it(key):
         ({"win_password": 123}, "win_password: expected text, got int"),
         ({"ssh_username": {"a": 1}}, "ssh_username: expected text, got a mapping"),
         ({"ssh_username": [["a"]]}, "ssh_username: expected text, got a list"),
-        ({"ssh_gateway": "b"}, "ssh_gateway_private_key: it is needed with 'ssh_gateway'"),
+        ({"ssh_gateway": "b"}, "ssh_gateway_private_key: a key is required with 'ssh_gateway'"),
         (
             {"ssh_gateway": "b", "ssh_gateway_password": "secret"},
             "ssh_gateway_password: Salt can log in to a gateway only with a key",
@@ -136,13 +137,13 @@ def test_a_setting_that_is_wrong_is_named(said, message):
 )
 def test_a_key_that_others_may_read_is_refused(key, said, tmp_path):
     (tmp_path / "key").chmod(0o640)
-    with pytest.raises(ValueError, match="must have mode 0400 or 0600"):
+    with pytest.raises(ValueError, match="expected the mode 0400 or 0600"):
         read(**said)
 
 
 def test_a_password_will_do_with_a_key_pair_too():
     access = read(keyname="k", password="p", ssh_username="admin")
-    assert access.for_bootstrap() == {
+    assert access.bootstrap_settings() == {
         "ssh_username": "admin",
         "password": "p",
         "gateway": None,
@@ -157,7 +158,7 @@ def test_the_settings_that_are_read_here_are_listed():
 
     read_them = Access.read(setting)
     assert read_them == Access()
-    assert {"password", "key_filename", "ssh_keyfile", "ssh_gateway"} <= asked & set(OWN)
+    assert {"password", "key_filename", "ssh_keyfile", "ssh_gateway"} <= asked & set(NEVER_GLOBAL)
     assert {"private_key", "ssh_gateway"} <= asked & set(SETTINGS)
 
 
@@ -172,7 +173,7 @@ def ask(cloud):
     def completed(access, image=TURNKEY, **made_with):
         node = driver.create_node("web", "small", image, **made_with)
         before = len(cloud.records)
-        access = access.completed(driver, node)
+        access = access.complete(driver, node)
         return access, [record.action for record in cloud.records][before:]
 
     return completed
@@ -224,7 +225,7 @@ def test_windows_is_told_its_decrypted_password(cloud, ask, tmp_path):
     wanted = Access(private_key=str(path), windows=True)
     access, _ = ask(wanted, ex_keyname="mine")
     told = cloud.driver().ex_get_password_data("web", str(path))
-    assert access.for_bootstrap() == {"win_username": "root", "win_password": told.password}
+    assert access.bootstrap_settings() == {"win_username": "root", "win_password": told.password}
 
 
 @pytest.mark.parametrize(
@@ -242,15 +243,15 @@ def test_where_only_the_account_is_missing_it_goes_on_whatever_comes(
     with caplog.at_level(logging.WARNING):
         access, _ = ask(access)
     assert access.usernames == (account,)
-    said = f"The account of the machine 'web' could not be asked for, Salt tries '{account}'"
+    said = f"The account of the machine 'web' is unknown, Salt tries '{account}'"
     assert said in caplog.text
     assert "No such thing" in caplog.text
 
 
-def test_a_key_that_cannot_be_read_is_no_reason_to_stop(ask, caplog, key):
+def test_unreadable_key_is_logged(ask, caplog, key):
     access, asked = ask(Access(key_filename=key))
     assert (access.usernames, asked) == (("root",), [])
-    assert "could not be asked for, Salt tries 'root': private_key: " in caplog.text
+    assert "is unknown, Salt tries 'root': private_key: " in caplog.text
 
 
 def test_without_a_password_it_does_not(cloud, ask):
@@ -264,9 +265,9 @@ def test_a_machine_without_an_account(cloud, requests_mock, caplog):
     answer = {"GetPasswordDataResponse": {"passwordData": "p", "account": ""}}
     requests_mock.post(cloud.url, text=json.dumps(answer))
     node = Node("i-1", "web", NodeState.RUNNING, [], [], driver)
-    access = Access().completed(driver, node)
+    access = Access().complete(driver, node)
     assert access == Access(usernames=("root",), password="p")
-    assert "Salt tries 'root': it has none" in caplog.text
+    assert "Salt tries 'root': the endpoint returned none" in caplog.text
 
 
 # What others may see

@@ -95,14 +95,14 @@ def test_with_a_private_key(salt_master, folder, deployed, with_key_pair):
     assert (folder / "installed" / "minion").exists()
 
 
-NOBODY = {"ssh_username": "nobody", "wait_for_passwd_maxtries": 1}
+UNKNOWN_USER = {"ssh_username": "unknown", "wait_for_passwd_maxtries": 1}
 
 
 def test_a_machine_that_does_not_let_in(salt_master, cloud, deployed, with_key_pair):
-    deployed(image=TURNKEY, on_failure="destroy", **NOBODY, **with_key_pair)
+    deployed(image=TURNKEY, on_failure="destroy", **UNKNOWN_USER, **with_key_pair)
     answer = salt_master.run("-p", "small", "web")
-    assert ") was made, and is destroyed now. What failed: " in answer.stderr
-    assert re.search(r"ssh cannot log in to [0-9.]+ as 'nobody'", answer.stderr)
+    assert "; the machine was destroyed. Cause: " in answer.stderr
+    assert re.search(r"ssh cannot log in to [0-9.]+ as 'unknown'", answer.stderr)
     assert answer.status == 1
     assert (len(cloud.ledger), cloud.driver().list_nodes()) == (1, [])
 
@@ -111,7 +111,7 @@ def test_a_machine_that_does_not_answer(salt_master, cloud, deployed):
     deployed(image=TURNKEY, ssh_port=1, ssh_connect_timeout=0.01)
     answer = salt_master.run("-p", "small", "web")
     (node,) = cloud.driver().list_nodes()
-    assert f"{node.public_ips[0]} does not answer at port 1; Salt waited 0.01 s" in answer.stderr
+    assert f"port 1 of {node.public_ips[0]} did not open within 0.01 s" in answer.stderr
     assert answer.status == 1
 
 
@@ -188,12 +188,12 @@ def test_commands_by_salt_call(salt_master, folder, inline):
     assert written() == ["root"]
 
 
-def test_commands_that_nobody_can_run_are_an_error(salt_master, cloud, inline):
+def test_inline_script_without_login_is_an_error(salt_master, cloud, inline):
     write, _ = inline
-    write(image=TURNKEY, **NOBODY)
+    write(image=TURNKEY, **UNKNOWN_USER)
     answer = salt_master.run("-p", "small", "web")
     # Salt itself says nothing then.
-    assert re.search(r"ssh cannot log in to [0-9.]+ as 'nobody'", answer.stderr)
+    assert re.search(r"ssh cannot log in to [0-9.]+ as 'unknown'", answer.stderr)
     assert answer.status == 1
 
 
@@ -201,7 +201,7 @@ def test_commands_need_a_way_in_as_salt_does(salt_master, cloud, inline):
     write, _ = inline
     cloud.driver().create_key_pair("mine")
     for settings, message in [
-        ({"keyname": "mine"}, "private_key: the path of the private key of 'keyname' is needed"),
+        ({"keyname": "mine"}, "private_key: the path of the private key of 'keyname' is required"),
         ({"inline_script": "date"}, "inline_script: expected a list of commands"),
     ]:
         write(image=TURNKEY, **settings)
@@ -240,7 +240,7 @@ def test_with_an_ed25519_key_alone_salt_comes_as_root(salt_master, inline, ed255
     answer = salt_master.run("-p", "small", "web")
     assert answer.data["web"]["deployed"] is True, answer.stderr
     assert written() == ["root", "root"]
-    warning = "The account of the machine 'web' could not be asked for, Salt tries 'root': "
+    warning = "The account of the machine 'web' is unknown, Salt tries 'root': "
     assert warning in answer.stderr
 
 
@@ -456,7 +456,7 @@ def test_settings_that_salt_honours(salt_master, cloud, folder, deployed, with_k
     assert [deploying["host"]] == node.public_ips
 
 
-def test_settings_that_nobody_uses_are_named(salt_master, cloud):
+def test_unused_settings_are_logged(salt_master, cloud):
     profile(salt_master, duraton="2H", userdata_file="/etc/hosts", minion={"id": "x"}, tag={})
     answer = salt_master.run("-p", "small", "web")
     assert answer.status == 0

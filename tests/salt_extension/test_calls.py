@@ -206,7 +206,11 @@ def test_what_is_spelt_wrong_and_what_is_for_salt_itself_is_refused(called, clou
     calls += [(way, name, *machine, ["colour=red"]) for name in ("stop", "destroy")]
     for call, answer in zip(calls, called(*calls), strict=True):
         (message,) = answer.values()
-        words = "is for Salt itself: " if call[1] in SALTS else "unknown argument 'colour'; known: "
+        words = (
+            "is internal: only Salt itself can call the function"
+            if call[1] in SALTS
+            else "unknown argument 'colour'; known: "
+        )
         assert words in message, call
     assert {record.action for record in list(cloud.records)[before:]} <= {"DescribeInstances"}
 

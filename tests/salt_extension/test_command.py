@@ -67,7 +67,7 @@ def test_queries_leave_out_what_is_gone(salt_master, cloud):
 
 
 def test_the_life_of_a_machine(salt_master, cloud):
-    # Somebody who wants to hear everything does not hear the secret either.
+    # A listener for all events does not receive the secret either.
     everything = {"creating": {"keys": ["key", "image"]}, "created": {"keys": ["key", "size"]}}
     salt_master.write("cloud.conf.d/events.conf", {"filter_events": everything})
     key_pair = cloud.driver().create_key_pair("mine")
@@ -405,19 +405,19 @@ def test_what_is_called_wrongly_is_said(salt_master, cloud):
     assert len(cloud.driver().list_nodes()) == 1
 
 
-# Half-made machines
+# Incomplete machines
 
 
 def test_what_becomes_of_machines_that_cannot_be_set_up(salt_master, cloud):
     policies = {
-        "usual": ({}, "and is kept as it is", "running"),
-        "kept": ({"on_failure": "keep"}, "and is kept as it is", "running"),
+        "usual": ({}, "is kept", "running"),
+        "kept": ({"on_failure": "keep"}, "is kept", "running"),
         "expires": (
             {"on_failure": "expire"},
-            "and is stopped now, until its lease ends",
+            "was stopped until its lease ends",
             "ready",
         ),
-        "destroyed": ({"on_failure": "destroy"}, "and is destroyed now", None),
+        "destroyed": ({"on_failure": "destroy"}, "was destroyed", None),
     }
     profile(salt_master, deploy=True)
     machines = {name: settings for name, (settings, _, _) in policies.items()}
@@ -433,7 +433,8 @@ def test_what_becomes_of_machines_that_cannot_be_set_up(salt_master, cloud):
     for name, (_, said, status) in policies.items():
         error_there = answer.data[name]["Error"]
         assert (
-            f"the machine {name!r} (ID {made[name]}) was made, {said}. What failed: " in error_there
+            f"the machine {name!r} (ID {made[name]}) was created but could not be set up;"
+            f" the machine {said}. Cause: " in error_there
         )
         assert (left[name].extra["status"] if name in left else None) == status
     assert not [tag for tag in tags(salt_master) if tag.endswith("/created")]
@@ -445,8 +446,10 @@ def test_the_error_of_a_single_machine_has_its_id(salt_master, cloud):
     profile(salt_master, wait_for_ip_timeout=1)
     answer = salt_master.run("-p", "small", "web")
     (node,) = cloud.driver().list_nodes()
-    assert f"the machine 'web' (ID {node.id}) was made, and is kept as it is" in answer.stderr
-    assert "What failed: Timed out after 1 seconds" in answer.stderr
+    outcome = "was created but could not be set up; the machine is kept"
+    message = f"the machine 'web' (ID {node.id}) {outcome}"
+    assert message in answer.stderr
+    assert "Cause: Timed out after 1 seconds" in answer.stderr
     assert answer.status == 1
 
 

@@ -1,4 +1,4 @@
-"""What the Salt extension stands on beside the driver; none of it needs Salt."""
+"""The library modules of the Salt extension, which do not need Salt."""
 
 import dataclasses
 import json
@@ -71,7 +71,7 @@ def test_a_provider_takes_every_argument_of_the_driver(cloud):
     [
         ({}, r"the settings 'id', 'key' are missing"),
         ({"id": "a", "key": ""}, r"the setting 'key' is missing"),
-        ({"id": 123, "key": "b"}, r"id: text was expected, not a number; put it in quotes"),
+        ({"id": 123, "key": "b"}, r"id: expected text, got int; put the value in quotes"),
         ({"id": "a", "key": "b", "url": "nowhere"}, r"url: "),
         ({"id": "a", "key": "b", "page_size": 0}, r"page_size: "),
     ],
@@ -92,12 +92,12 @@ def test_providers_of_one_account_are_one(cloud):
         "wrong secret": {**one, "key": "c"},
         "public": {"id": "a", "key": "b"},
     }
-    kept = settings.one_for_each_account(providers, ())
+    kept = settings.unique_accounts(providers, ())
     assert list(kept) == ["first", "elsewhere", "other key", "wrong secret", "public"]
     assert kept["first"] is one
-    wanted = settings.one_for_each_account(providers, {"same"})
+    wanted = settings.unique_accounts(providers, {"same"})
     assert list(wanted) == ["same", *list(kept)[1:]]
-    assert settings.one_for_each_account({}, ()) == {}
+    assert settings.unique_accounts({}, ()) == {}
 
 
 def test_a_profile_has_what_it_says_and_what_is_usual():
@@ -124,7 +124,7 @@ def test_a_profile_has_what_it_says_and_what_is_usual():
     ],
 )
 def test_salt_gets_into_a_machine_only_when_there_is_something_to_do(said, entered):
-    assert settings.Profile.read({"image": "i", "size": "s", **said}.get).entered is entered
+    assert settings.Profile.read({"image": "i", "size": "s", **said}.get).needs_login is entered
 
 
 def test_settings_that_yaml_reads_as_numbers_are_text():
@@ -141,18 +141,24 @@ def test_settings_that_yaml_reads_as_numbers_are_text():
         ({"image": None, "size": ""}, r"the settings 'image', 'size' are missing"),
         ({"image": ["i"]}, r"image: expected text, got a list"),
         ({"duration": {"hours": 2}}, r"duration: expected text, got a mapping"),
-        ({"ssh_interface": "public"}, r"ssh_interface: 'public_ips', 'private_ips' were expected"),
-        ({"salt_interface": "x"}, r"salt_interface: 'public_ips', 'private_ips' were expected"),
-        ({"on_failure": "retry"}, r"on_failure: 'keep', 'destroy', 'expire' were expected"),
+        (
+            {"ssh_interface": "public"},
+            r"ssh_interface: expected 'public_ips' or 'private_ips'",
+        ),
+        ({"salt_interface": "x"}, r"salt_interface: expected 'public_ips' or 'private_ips'"),
+        (
+            {"on_failure": "retry"},
+            r"on_failure: expected 'keep' or 'destroy' or 'expire'",
+        ),
         ({"deploy": "no"}, r"deploy: expected true or false, got 'no'"),
         ({"inline_script": "date"}, r"inline_script: expected a list of commands"),
         ({"inline_script": [["date"]]}, r"inline_script: expected a list of commands"),
         (
             {"inline_script": ["date"], "ssh_gateway": "bastion"},
-            r"inline_script: Salt runs it without 'ssh_gateway'",
+            r"inline_script: Salt ignores 'ssh_gateway'",
         ),
-        ({"wait_for_ip_timeout": "10"}, r"wait_for_ip_timeout: whole seconds above 0"),
-        ({"wait_for_ip_interval": 0}, r"wait_for_ip_interval: whole seconds above 0"),
+        ({"wait_for_ip_timeout": "10"}, r"wait_for_ip_timeout: expected whole seconds above 0"),
+        ({"wait_for_ip_interval": 0}, r"wait_for_ip_interval: expected whole seconds above 0"),
     ],
 )
 def test_a_profile_setting_that_is_wrong_is_named(said, message):
@@ -160,7 +166,7 @@ def test_a_profile_setting_that_is_wrong_is_named(said, message):
         settings.Profile.read({"image": "i", "size": "s", **said}.get)
 
 
-def test_settings_that_nobody_reads_are_found():
+def test_unused_settings_are_returned():
     machine = {
         "name": "web",
         "image": "i",
@@ -184,7 +190,7 @@ def test_arguments_of_a_command():
         "size": "small",
         "duration": None,
     }
-    assert arguments.read(None) == {}
+    assert arguments.read({}) == {}
     with pytest.raises(ValueError, match="the argument 'size' is missing"):
         arguments.read({}, ["size"])
     with pytest.raises(ValueError, match="unknown argument 'a', 'b'; known: size"):
@@ -195,10 +201,10 @@ def test_arguments_of_a_command():
 
 def test_what_salt_adds_to_arguments_is_left_out():
     added = {"__pub_fun": "cloud.action", "__pub_arg": [{"__kwarg__": True}], "__kwarg__": True}
-    assert arguments.read({**added, "size": "small"}, ["size"]) == {"size": "small"}
-    assert arguments.entries({**added, "role": "db"}) == {"role": "db"}
+    assert arguments.read(arguments.merge({"size": "small"}, added), ["size"]) == {"size": "small"}
+    assert arguments.entries(arguments.merge({**added, "role": "db"}, {})) == {"role": "db"}
     with pytest.raises(ValueError, match="the entries to set are missing"):
-        arguments.entries(added)
+        arguments.entries(arguments.merge(added, {}))
 
 
 @pytest.mark.parametrize(
@@ -245,17 +251,17 @@ def test_a_switch_is_read_as_yaml_does():
             arguments.flag(value, "force")
 
 
-def test_a_span_of_hours_and_days():
-    assert arguments.span("1.5", None) == timedelta(hours=1.5)
-    assert arguments.span("12", "2") == timedelta(days=2, hours=12)
+def test_timespan_adds_hours_and_days():
+    assert arguments.timespan("1.5", None) == timedelta(hours=1.5)
+    assert arguments.timespan("12", "2") == timedelta(days=2, hours=12)
     with pytest.raises(ValueError, match="the argument 'hours' or 'days' is missing"):
-        arguments.span(None, None)
+        arguments.timespan(None, None)
     for wrong in ("soon", "0", "-1", "nan", "1e99", "true", ""):
-        with pytest.raises(ValueError, match="hours: a number above 0 was expected"):
-            arguments.span(wrong, None)
+        with pytest.raises(ValueError, match="hours: expected a number above 0"):
+            arguments.timespan(wrong, None)
     for hours in ("1", "48"):
-        with pytest.raises(ValueError, match="days: a number above 0 was expected"):
-            arguments.span(hours, "-1")
+        with pytest.raises(ValueError, match="days: expected a number above 0"):
+            arguments.timespan(hours, "-1")
 
 
 # Machines
@@ -286,17 +292,16 @@ def test_a_machine_that_is_looked_for_may_be_gone(cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     assert machines.find_if_any(driver, "web").id == node.id
-    assert machines.sees(driver, node)
-    cloud.account.state.timing = dataclasses.replace(
-        cloud.account.state.timing, terminate_seconds=600
-    )
+    assert machines.exists(driver, node)
+    state = cloud.account.state
+    state.timing = dataclasses.replace(state.timing, terminate_seconds=600)
     driver.destroy_node(node)
     assert machines.find_if_any(driver, "web") is None
-    assert not machines.sees(driver, node)
+    assert not machines.exists(driver, node)
     assert machines.find_if_any(driver, "nothing") is None
 
 
-def test_a_machine_that_somebody_else_destroys_is_destroyed(cloud):
+def test_machine_destroyed_by_another_client_is_destroyed(cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     driver.destroy_node(node)
@@ -365,13 +370,13 @@ def test_where_a_machine_is_reached_the_profile_says(cloud):
         assert running.state is NodeState.RUNNING
 
 
-def test_somebody_in_a_hurry_is_told_what_was_made(cloud, caplog):
+def test_interrupted_creation_logs_the_machine(cloud, caplog):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     with (
         caplog.at_level(logging.ERROR),
         pytest.raises(KeyboardInterrupt),
-        machines.half_made(driver, node, "destroy"),
+        machines.clean_up_on_error(driver, node, "destroy"),
     ):
         raise KeyboardInterrupt
     assert f"the machine 'web' (ID {node.id})" in caplog.text
@@ -382,25 +387,26 @@ def test_a_machine_is_given_up_as_its_profile_says(cloud):
     driver = cloud.driver()
     for on_failure, status in (("keep", "running"), ("expire", "ready")):
         node = driver.create_node(on_failure, "small", TURNKEY)
-        with pytest.raises(machines.HalfMadeError), machines.half_made(driver, node, on_failure):
+        with (
+            pytest.raises(machines.IncompleteMachineError),
+            machines.clean_up_on_error(driver, node, on_failure),
+        ):
             raise ValueError("no way")
         assert driver.ex_get_node(node).extra["status"] == status
 
 
 @pytest.mark.parametrize("on_failure", ["expire", "destroy"])
-def test_a_machine_that_cannot_be_given_up_is_told(cloud, on_failure):
+def test_failed_cleanup_is_reported(cloud, on_failure):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     driver.destroy_node(node)
     with (
-        pytest.raises(machines.HalfMadeError) as failed,
-        machines.half_made(driver, node, on_failure),
+        pytest.raises(machines.IncompleteMachineError) as failed,
+        machines.clean_up_on_error(driver, node, on_failure),
     ):
         raise ValueError("no way")
-    assert f"(ID {node.id}) was made, and is still there: it could not be given up" in str(
-        failed.value
-    )
-    assert str(failed.value).endswith("What failed: no way")
+    assert f"; the machine still exists, because {on_failure!r} failed (" in str(failed.value)
+    assert str(failed.value).endswith("Cause: no way")
 
 
 def test_values_become_such_that_salt_can_show_them():

@@ -25,7 +25,7 @@ def folder():
 
 @pytest.fixture
 def emulator():
-    """Runs the page's command, at a port of its own and without waiting; gives its endpoint."""
+    """Run the page's command at a free port in the background, and return the endpoint."""
 
     def run(line):
         words = shlex.split(line)
@@ -51,8 +51,8 @@ def emulator():
 
 @pytest.fixture
 def shell(folder):
-    """Runs commands in the folder, as somebody who has Salt at hand and no master."""
-    # Without somebody to hear them, each event takes a second.
+    """Run commands in the folder with Salt installed and without a master."""
+    # Without a listener, each event takes a second.
     sockets = folder / "var" / "run" / "salt" / "master"
     sockets.mkdir(parents=True)
     bus = EventBus(sockets)
@@ -78,7 +78,7 @@ def shell(folder):
 
 
 def test_the_page_leads_to_a_working_result(folder, emulator, shell, node_network, port_22):
-    # A network that nobody else uses, in place of the page's.
+    # An unused network instead of the page's.
     network, page = node_network.removesuffix(".0/24"), PAGE.read_text()
     page = page.replace("127.77.0.0/16", node_network).replace("127.77.0.", f"{network}.")
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

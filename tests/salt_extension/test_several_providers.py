@@ -139,7 +139,7 @@ def test_what_a_profile_of_the_second_provider_names_is_found(salt_master, cloud
     assert len(cloud.ledger) == 1
 
 
-def test_names_that_nobody_has(salt_master, cloud, twice):
+def test_unknown_names(salt_master, cloud, twice):
     make(cloud, "web")
     answer = salt_master.run("-d", "web", "nothing")
     assert (answer.status, answer.data) == (0, {"first": {"mcs": {"web": True}}})
@@ -173,7 +173,7 @@ def hard(salt_master):
 
     def run(**named):
         salt_master.write("web.map", named)
-        # Salt's answer has keys that are no text, which JSON cannot have.
+        # Salt's answer has keys that are not text, which JSON cannot represent.
         path = str(salt_master.folder / "web.map")
         return salt_master.run("-m", path, "-H", "--out", "pprint")
 
@@ -279,10 +279,9 @@ def test_a_map_from_a_program(salt_master, cloud, other):
 
 def test_a_machine_that_is_on_its_way_out_is_destroyed(salt_master, cloud):
     make(cloud, "web")
-    cloud.account.state.timing = dataclasses.replace(
-        cloud.account.state.timing, terminate_seconds=600
-    )
-    # Salt has seen it, and by now somebody destroys it.
+    state = cloud.account.state
+    state.timing = dataclasses.replace(state.timing, terminate_seconds=600)
+    # Another client destroys the machine after Salt has listed it.
     go = meanwhile(lambda: cloud.account.state.terminate("web"))
     cloud.inject(go, on="DescribeInstances", nth=2, times=1)
     answer = salt_master.run("-d", "web")
@@ -310,7 +309,7 @@ print(json.dumps(answers))
 def test_a_machine_that_cannot_be_destroyed_is_an_error_that_says_what_was(salt_master, cloud):
     make(cloud, "web", "db", "one", "two")
     cloud.inject(error(400), on="TerminateInstance", nth=2, times=1)
-    # Another command is none of this one's business.
+    # Other commands are unaffected.
     destroyed, failed = salt_master.python(TWO_COMMANDS)
     assert destroyed == {"emulated": {"mcs": {"one": True}}}
     assert failed == "TerminateInstance: Injected fault (HTTP 400)"

@@ -1,4 +1,4 @@
-"""Runs the commands of a document in the order in which a reader would."""
+"""Run the commands of a document in the order in which a reader would."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def walk(name, folder):
+def run_document(name, folder):
     """
     Run all ``sh`` blocks of a document in one shell.
 
@@ -59,6 +59,6 @@ def lines(text):
 
 
 def is_in_order(wanted, found):
-    """Tell whether the wanted lines are among the found ones, in their order."""
+    """Check whether the wanted lines are among the found ones, in the same order."""
     rest = iter(found)
     return all(line in rest for line in wanted)
