@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from libcloud_mcs._response import Refusal, excerpt, parse_answer
+from libcloud_mcs._response import ErrorDocument, excerpt, parse_response
 from libcloud_mcs._transport import certificate_refused, never_sent, reason
 from libcloud_mcs.actions import Action, Kind
 from libcloud_mcs.errors import (
@@ -29,7 +29,7 @@ from libcloud_mcs.errors import (
     RateLimitError,
 )
 
-__all__ = ["failed", "understood"]
+__all__ = ["failed", "is_refusal", "nothing_done", "understood"]
 
 _log = logging.getLogger(__name__)
 
@@ -73,11 +73,11 @@ def understood(
         error = MCSError(f"redirect to {where!r} refused: nothing was sent there")
     else:
         try:
-            answer = parse_answer(action, body)
+            answer = parse_response(action, body)
             if status >= 400:
                 raise MalformedAnswerError("an answer of success with an error's status")
             return read(answer)
-        except Refusal as refusal:
+        except ErrorDocument as refusal:
             error = _refused(action, params, response, refusal)
             error.code = refusal.code
         except MalformedAnswerError as malformed:
@@ -106,8 +106,23 @@ def failed(action: Action, params: Params, url: str, error: Exception, via: str 
     return _unknown(action, params, f"the connection{via} was lost: {why}")
 
 
+def is_refusal(error: MCSError) -> bool:
+    """
+    Check whether the endpoint refused the things that a request names. The specification does not
+    say which 4xx means that: any that has no other meaning.
+    """
+    return 400 <= error.http_code < 500 and type(error) in (MCSError, NotFoundError)
+
+
+def nothing_done(error: BaseException) -> bool:
+    """Check whether an action was certainly not carried out: refused, or never sent."""
+    if not isinstance(error, MCSError) or isinstance(error, OutcomeUnknownError):
+        return False
+    return error.http_code < 500
+
+
 def _refused(
-    action: Action, params: Params, response: requests.Response, refusal: Refusal
+    action: Action, params: Params, response: requests.Response, refusal: ErrorDocument
 ) -> MCSError:
     status = response.status_code
     if status < 400:

@@ -12,16 +12,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, Iterator
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+from libcloud_mcs._concurrency import Workers
 
-__all__ = ["Fetch", "collect", "pages", "side_by_side"]
+__all__ = ["Fetch", "collect", "pages"]
 
 T = TypeVar("T")
-A = TypeVar("A")
 #: Gives the rows from an offset on, and the endpoint's total where it told one.
 Fetch = Callable[[int], tuple[list[T], "int | None"]]
 
@@ -112,73 +109,13 @@ def pages(
                 return
 
 
-def side_by_side(function: Callable[[A], T], arguments: list[A], concurrency: int) -> list[T]:
-    """
-    Call a function for each of several arguments, from several threads.
-
-    :param concurrency: How many calls may be under way at once; ``1`` starts no thread.
-    :return: What it gave, in the order of the arguments.
-    """
-    with _Threads(min(concurrency, len(arguments))) as threads:
-        calls = [threads.submit(function, argument) for argument in arguments]
-        return [call() for call in calls]
-
-
-class _Threads:
-    """
-    Some threads, where there may be any. Else each call is made when its result is asked for:
-    with one thread, at the end of a program (the standard library starts none then), and where the
-    system has none left.
-
-    :param count: How many.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._pool: ThreadPoolExecutor | None = None
-
-    def __enter__(self) -> _Threads:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        if self._pool is not None:
-            # What nobody asks for any more is not begun; what has begun is waited for. Ctrl-C may
-            # come before all calls are submitted.
-            self._pool.shutdown(cancel_futures=True)
-
-    def submit(self, function: Callable[[A], T], argument: A) -> Callable[[], T]:
-        """
-        Begin a call.
-
-        :return: Gives its result, waiting for it.
-        """
-        if self._count > 1:
-            try:
-                # In the caller's context: how much time is left, and what tracing tools keep there.
-                context = copy_context()
-                return self._threads().submit(context.run, function, argument).result
-            except RuntimeError:
-                # From now on one after another. A call that was queued all the same is made twice,
-                # which does no harm: all of them only read.
-                self._count = 1
-        return lambda: function(argument)
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            # Imported when it is needed: many programs never do. At the end of a program, it fails.
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(self._count)
-        return self._pool
-
-
 class _Ahead(Generic[T]):
     """Fetches pages before they are asked for: those at which a walk of full pages will come by."""
 
     def __init__(self, fetch: Fetch[T], concurrency: int) -> None:
         self._fetch = fetch
         self._concurrency = concurrency
-        self._threads = _Threads(concurrency)
+        self._threads = Workers(concurrency)
         self._looks_ahead = False
         self._offsets: Iterator[int] = iter(())
         self._pages: dict[int, Callable[[], tuple[list[T], int | None]]] = {}

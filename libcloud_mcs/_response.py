@@ -18,7 +18,7 @@ from libcloud_mcs.errors import MalformedAnswerError
 if TYPE_CHECKING:
     from lxml import etree
 
-__all__ = ["Refusal", "excerpt", "parse_answer", "without_signature"]
+__all__ = ["ErrorDocument", "excerpt", "parse_response", "without_signature"]
 
 _EXCERPT_LENGTH = 200
 #: What else than text a scalar may be in JSON, when numbers are read as text.
@@ -26,7 +26,7 @@ _WORDS = (b"null", b"true", b"false")
 _SIGNATURE = re.compile(r"(Signature(?:=|%3D))[A-Za-z0-9%+/=]+")
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer: the connection makes an error of it
+class ErrorDocument(Exception):  # noqa: N818 - it is an answer: the connection makes an error of it
     """
     The answer is the API's error document.
 
@@ -40,7 +40,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer: the connection makes 
         self.message = message
 
 
-def parse_answer(action: Action, body: bytes) -> Any:
+def parse_response(action: Action, body: bytes) -> Any:
     """
     Read the answer to an action.
 
@@ -48,7 +48,7 @@ def parse_answer(action: Action, body: bytes) -> Any:
     :param body: The bytes of the answer, XML or JSON.
     :return: The content of the answer: for ``return`` its text, else a ``dict``; in that of a set
         the repeated element is always a list of ``dict``.
-    :raises Refusal: The answer is an error document.
+    :raises ErrorDocument: The answer is an error document.
     :raises MalformedAnswerError: It is anything else.
     """
     text = body.removeprefix(codecs.BOM_UTF8).lstrip()
@@ -56,7 +56,7 @@ def parse_answer(action: Action, body: bytes) -> Any:
         # Not by the content type: proxies and error pages get it wrong.
         root, content = _from_json(text) if text.startswith(b"{") else _from_xml(text)
         if root == "ErrorResponse":
-            raise _refusal(content)
+            raise _error_document(content)
         if root != f"{action.name}Response":
             raise ValueError(f"the root is {root[:80]!r}, not '{action.name}Response'")
         return _shaped(action, content)
@@ -148,14 +148,14 @@ def _json_value(value: Any) -> Any:
     return str(value) if isinstance(value, bool) else value
 
 
-def _refusal(content: Any) -> Refusal:
+def _error_document(content: Any) -> ErrorDocument:
     error = content.get("Error") if isinstance(content, dict) else None
     if not isinstance(error, dict):
         raise ValueError("an error document without an error")
     code, message = error.get("code", ""), error.get("message", "")
     if not isinstance(code, str) or not isinstance(message, str):
         raise ValueError("an error document without code and message")
-    return Refusal(int(code) if code.isascii() and code.isdigit() else None, message)
+    return ErrorDocument(int(code) if code.isascii() and code.isdigit() else None, message)
 
 
 def _shaped(action: Action, content: Any) -> Any:

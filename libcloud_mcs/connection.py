@@ -29,9 +29,9 @@ from libcloud_mcs._arguments import one_of, positive, whole
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._proxy import checked_proxy, environment_proxy, without_credentials
 from libcloud_mcs._signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
+from libcloud_mcs._throttle import Throttle
 from libcloud_mcs._transport import FAILURES, Session
 from libcloud_mcs._trust import Trust
-from libcloud_mcs._turns import Turns
 from libcloud_mcs.actions import ACTIONS, Action
 from libcloud_mcs.errors import MCSError, RateLimitError
 
@@ -51,12 +51,12 @@ def _as_it_is(answer: Any) -> Any:
     return answer
 
 
-class _Begun(NamedTuple):
+class _Channel(NamedTuple):
     """What a connection needs to send, in one process."""
 
     process: int
     session: Session
-    turns: Turns
+    throttle: Throttle
     #: The proxy's URL; ``""`` for none.
     proxy: str
 
@@ -142,7 +142,7 @@ class MCSConnection(ConnectionUserAndKey):
         self._proxy = None if proxy_url is None else checked_proxy(proxy_url, "proxy_url")
         secure = self.endpoint.secure or (self._proxy or "").startswith("https:")
         self._trust = Trust.choose(ca_cert) if secure or ca_cert is not None else None
-        self._begun: _Begun | None = None
+        self._begun: _Channel | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy has connections of its own.
@@ -186,7 +186,7 @@ class MCSConnection(ConnectionUserAndKey):
         :param action: The name of the action.
         :param params: Its own parameters; those that every request has are added.
         :param read: Makes of the answer what the caller wants; it gets what
-            :func:`~libcloud_mcs._response.parse_answer` makes of it.
+            :func:`~libcloud_mcs._response.parse_response` makes of it.
         :return: What ``read`` gives.
         :raises ValueError: A parameter cannot be written in UTF-8.
         :raises MCSError: The action was not carried out.
@@ -205,17 +205,17 @@ class MCSConnection(ConnectionUserAndKey):
             tries += 1
             try:
                 begun = self._begin()
-                with begun.turns.turn(end):
+                with begun.throttle.slot(end):
                     return self._try(begun, entry, asked, read, end)
             except MCSError as error:
                 error.action, error.driver = action, self.driver
                 again, wait = error.retryable and tries < self.max_tries, 0.0
                 if again:
                     told = error.retry_after if isinstance(error, RateLimitError) else 0
-                    wait = told or self.pause(tries)
+                    wait = told or self.backoff_delay(tries)
                     again = time.monotonic() + wait < end
                 if isinstance(error, RateLimitError):
-                    begun.turns.too_many(wait if again else 0)
+                    begun.throttle.rate_limited(wait if again else 0)
                 if not again:
                     raise
                 _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, wait, error)
@@ -234,7 +234,7 @@ class MCSConnection(ConnectionUserAndKey):
         finally:
             _until.reset(token)
 
-    def pause(self, tries: int) -> float:
+    def backoff_delay(self, tries: int) -> float:
         """
         Give the seconds to wait after so many tries: by chance, up to a limit that grows.
 
@@ -246,7 +246,7 @@ class MCSConnection(ConnectionUserAndKey):
             longest = _MAX_WAIT
         return random.uniform(0, longest)
 
-    def _begin(self) -> _Begun:
+    def _begin(self) -> _Channel:
         """
         Return what is needed to send, made anew in each process: a forked child must not write to
         its parent's connections, nor wait for its threads.
@@ -261,12 +261,12 @@ class MCSConnection(ConnectionUserAndKey):
                     trust = Trust.choose(None)
             except (ValueError, ImportError) as error:
                 raise MCSError(f"nothing was sent: {error}") from None
-            begun = self._begun = _Begun(os.getpid(), Session(trust), Turns(), proxy)
+            begun = self._begun = _Channel(os.getpid(), Session(trust), Throttle(), proxy)
         return begun
 
     def _try(
         self,
-        begun: _Begun,
+        begun: _Channel,
         action: Action,
         params: dict[str, str],
         read: Callable[[Any], T],

@@ -15,7 +15,7 @@ from libcloud.common.types import MalformedResponseError
 from libcloud.compute.base import NodeImage
 from libcloud.compute.types import NodeState
 
-from libcloud_mcs._response import parse_answer
+from libcloud_mcs._response import parse_response
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.errors import MalformedAnswerError, MCSError, OutcomeUnknownError
@@ -580,8 +580,8 @@ def test_xml_and_json_give_the_same_tree(rows, total):
     )
     inner += f"<Total>{total}</Total>" if total is not None else ""
     action = ACTIONS["DescribeInstances"]
-    tree = parse_answer(action, in_json)
-    assert tree == parse_answer(action, xml_instances(inner).encode())
+    tree = parse_response(action, in_json)
+    assert tree == parse_response(action, xml_instances(inner).encode())
     assert tree["Instance"] == [{k: str(v) for k, v in row.items()} for row in rows]
 
 
@@ -592,7 +592,7 @@ def test_xml_and_json_give_the_same_tree(rows, total):
 def test_bytes_of_any_kind_are_an_answer_or_malformed(body):
     for action in ACTIONS.values():
         with pytest.raises(MalformedAnswerError):
-            parse_answer(action, body)
+            parse_response(action, body)
 
 
 JSON = st.recursive(
@@ -646,7 +646,7 @@ ENVELOPES = {
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_namespace_changes_nothing(example, action, envelope):
     plain = example(action, "xml").decode().partition("?>")[2].strip()
-    assert parse_answer(ACTIONS[action], envelope(plain).encode()) == parse_answer(
+    assert parse_response(ACTIONS[action], envelope(plain).encode()) == parse_response(
         ACTIONS[action], plain.encode()
     )
 

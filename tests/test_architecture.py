@@ -28,13 +28,26 @@ def imports(path):
     }
 
 
-#: What each room of the driver may know of the others.
-ROOMS = {
+#: What each module of the driver may know of the others.
+MODULES = {
     "actions": set(),
     "_signature": set(),
     "errors": set(),
     "records": set(),
-    "_paging": set(),
+    "_concurrency": set(),
+    "_paging": {"_concurrency"},
+    "_wire_values": {"actions", "_arguments", "_convert"},
+    "_lists": {
+        "actions",
+        "connection",
+        "_convert",
+        "errors",
+        "_outcomes",
+        "_paging",
+        "_wire_values",
+    },
+    "_reconciling": {"connection", "errors", "_outcomes"},
+    "_passwords": {"connection", "_convert", "errors", "keys", "_outcomes"},
     "_arguments": set(),
     "_key_text": {"_arguments"},
     "keys": {"_arguments", "errors", "_key_text"},
@@ -42,7 +55,7 @@ ROOMS = {
     "_proxy": set(),
     "_trust": set(),
     "_transport": {"_response", "_trust"},
-    "_turns": {"errors"},
+    "_throttle": {"errors"},
     "_endpoint": {"_signature"},
     "_outcomes": {"actions", "errors", "_response", "_transport"},
     "connection": {
@@ -55,9 +68,9 @@ ROOMS = {
         "_signature",
         "_transport",
         "_trust",
-        "_turns",
+        "_throttle",
     },
-    "_convert": {"actions", "_arguments", "errors", "records"},
+    "_convert": {"errors", "records"},
     "_waiting": {"errors"},
     "_deploying": {"_arguments", "_key_text", "_waiting"},
     "driver": {
@@ -70,7 +83,13 @@ ROOMS = {
         "errors",
         "_key_text",
         "keys",
+        "_concurrency",
+        "_lists",
+        "_outcomes",
         "_paging",
+        "_passwords",
+        "_reconciling",
+        "_wire_values",
         "records",
         "_waiting",
     },
@@ -78,14 +97,14 @@ ROOMS = {
 }
 
 
-def test_the_rooms_are_all_there():
-    assert {path.stem for path in PACKAGE.glob("*.py")} == set(ROOMS)
+def test_the_modules_are_all_there():
+    assert {path.stem for path in PACKAGE.glob("*.py")} == set(MODULES)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_knows_only_what_it_should(room):
-    known = {name.removeprefix("libcloud_mcs.") for name in imports(PACKAGE / f"{room}.py")}
-    assert known <= ROOMS[room]
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_knows_only_what_it_should(module):
+    known = {name.removeprefix("libcloud_mcs.") for name in imports(PACKAGE / f"{module}.py")}
+    assert known <= MODULES[module]
 
 
 def test_the_emulator_shares_only_the_table_and_the_signature_with_the_driver():
@@ -121,13 +140,13 @@ def test_what_is_under_the_emulator_knows_nothing_of_what_is_above():
         assert found == {f"libcloud_mcs.emulator.{each}" for each in known}, name
 
 
-#: What the rooms of the Salt extension may know.
+#: What the modules of the Salt extension may know.
 SALT = {
     "__init__": set(),
     "_arguments": set(),
     "_access": {"driver", "errors", "salt._arguments"},
     "_settings": {"driver", "_endpoint", "salt", "salt._access", "salt._arguments"},
-    "_machines": {"driver", "errors", "_paging", "records", "salt._settings"},
+    "_machines": {"driver", "errors", "_concurrency", "records", "salt._settings"},
     "clouds/__init__": set(),
     "clouds/mcs": {
         "driver",
@@ -143,11 +162,11 @@ SALT = {
 
 def test_only_the_module_for_salts_loader_knows_salt():
     folder = PACKAGE / "salt"
-    rooms = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py")}
-    assert rooms == set(SALT)
-    for room, known in SALT.items():
-        path = folder / f"{room}.py"
-        assert {name.removeprefix("libcloud_mcs.") for name in imports(path)} <= known, room
+    modules = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py")}
+    assert modules == set(SALT)
+    for module, known in SALT.items():
+        path = folder / f"{module}.py"
+        assert {name.removeprefix("libcloud_mcs.") for name in imports(path)} <= known, module
         tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         names = {
             name.partition(".")[0]
@@ -155,7 +174,7 @@ def test_only_the_module_for_salts_loader_knows_salt():
             if isinstance(node, (ast.Import, ast.ImportFrom))
             for name in [getattr(node, "module", None) or node.names[0].name]
         }
-        assert ("salt" in names) is (room == "clouds/mcs"), room
+        assert ("salt" in names) is (module == "clouds/mcs"), module
 
 
 def test_the_ssh_servers_know_only_instances():

@@ -259,8 +259,8 @@ def test_large_numbers_are_no_reason_to_fail(cloud):
     )
     driver = cloud.driver(**settings, max_tries=10**30, page_size=10**6, concurrency=10**6)
     assert driver.list_nodes() == []
-    assert 0 <= driver.connection.pause(10**30) <= 30
-    assert 0 <= cloud.driver().connection.pause(10**30) <= 30
+    assert 0 <= driver.connection.backoff_delay(10**30) <= 30
+    assert 0 <= cloud.driver().connection.backoff_delay(10**30) <= 30
 
 
 # Keys and secrets as people paste them

@@ -385,7 +385,9 @@ def test_the_longest_wait_grows_up_to_a_limit(driver, monkeypatch):
     monkeypatch.setattr("libcloud_mcs.connection.random.uniform", lambda least, most: (least, most))
     connection = MCSNodeDriver("key", SECRET).connection
     longest = [0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert [connection.pause(tries) for tries in range(1, 9)] == [(0, most) for most in longest]
+    assert [connection.backoff_delay(tries) for tries in range(1, 9)] == [
+        (0, most) for most in longest
+    ]
 
 
 @pytest.mark.parametrize(

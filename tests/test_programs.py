@@ -242,7 +242,7 @@ def test_a_copy_of_the_emulators_driver_goes_straight_to_it(fleet, monkeypatch):
 
 def test_a_copy_does_not_wait_for_what_the_other_waits_for(fleet):
     driver = fleet.driver()
-    driver.connection._begin().turns.too_many(60)
+    driver.connection._begin().throttle.rate_limited(60)
     assert len(copy.deepcopy(driver).list_nodes()) == 30
 
 

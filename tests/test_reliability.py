@@ -149,7 +149,7 @@ def test_a_billed_request_is_sent_again_when_it_never_left(cloud, node, monkeypa
             restarted.start()
         return 0
 
-    monkeypatch.setattr(driver.connection, "pause", pause)
+    monkeypatch.setattr(driver.connection, "backoff_delay", pause)
     port = int(url.rpartition(":")[2].partition("/")[0])
     restarted = Emulator(port=port, access_key=cloud.access_key, secret=cloud.secret)
     try:
