@@ -209,17 +209,13 @@ class MCSConnection(ConnectionUserAndKey):
                     return self._try(begun, entry, asked, read, end)
             except MCSError as error:
                 error.action, error.driver = action, self.driver
-                again, wait = error.retryable and tries < self.max_tries, 0.0
-                if again:
-                    told = error.retry_after if isinstance(error, RateLimitError) else 0
-                    wait = told or self.backoff_delay(tries)
-                    again = time.monotonic() + wait < end
+                delay = self._delay_before_retry(error, tries, end)
                 if isinstance(error, RateLimitError):
-                    begun.throttle.rate_limited(wait if again else 0)
-                if not again:
+                    begun.throttle.rate_limited(delay or 0)
+                if delay is None:
                     raise
-                _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, wait, error)
-            time.sleep(wait)
+                _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, delay, error)
+            time.sleep(delay)
 
     @contextmanager
     def until(self, end: float) -> Iterator[None]:
@@ -233,6 +229,14 @@ class MCSConnection(ConnectionUserAndKey):
             yield
         finally:
             _until.reset(token)
+
+    def _delay_before_retry(self, error: MCSError, tries: int, end: float) -> float | None:
+        """Return the seconds to wait before the next try, ``None`` if there is to be none."""
+        if not error.retryable or tries >= self.max_tries:
+            return None
+        retry_after = error.retry_after if isinstance(error, RateLimitError) else 0
+        delay = retry_after or self.backoff_delay(tries)
+        return delay if time.monotonic() + delay < end else None
 
     def backoff_delay(self, tries: int) -> float:
         """
