@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 Row = dict[str, Any]
-#: The sizes of nodes, by what a node tells of its own.
+#: The sizes of nodes, by the fields of a node.
 Sizes = dict[tuple[Any, ...], "NodeSize | None"]
 
 _STATE_WORDS = {
@@ -82,16 +82,16 @@ _SEPARATORS = re.compile(r"[,;|\s]+")
 
 
 def integer(value: object) -> int | None:
-    """Give a number on the wire, ``None`` where it is none."""
+    """Return a number on the wire, ``None`` where it is not valid."""
     number = _number(value) if isinstance(value, str) else value
     return number if isinstance(number, int) else None
 
 
 def time(value: object, field: str) -> datetime:
     """
-    Give a time on the wire: ISO 8601, in UTC where it names no zone.
+    Return a time on the wire: ISO 8601, in UTC where it names no zone.
 
-    :raises MalformedAnswerError: It is no such time.
+    :raises MalformedAnswerError: If it is not a such time.
     """
     try:
         if not isinstance(value, str):
@@ -104,7 +104,7 @@ def time(value: object, field: str) -> datetime:
             return moment.replace(tzinfo=timezone.utc)
         return moment.astimezone(timezone.utc)
     except (ValueError, OverflowError):
-        raise MalformedAnswerError(f"{field} is no time: {str(value)[:80]!r}") from None
+        raise MalformedAnswerError(f"{field} is not a time: {str(value)[:80]!r}") from None
 
 
 def to_true(answer: object) -> bool:
@@ -115,13 +115,13 @@ def to_true(answer: object) -> bool:
 
 
 def to_state(word: object) -> NodeState:
-    """Give the state that a word of ``status`` stands for."""
+    """Return the state that a word of ``status`` stands for."""
     return NODE_STATES.get(word, NodeState.UNKNOWN) if isinstance(word, str) else NodeState.UNKNOWN
 
 
 def to_nodes(rows: Iterable[Row], driver: NodeDriver, sizes: Sizes) -> list[Node]:
     """
-    Make the nodes of ``Instance`` elements.
+    Create the nodes of ``Instance`` elements.
 
     :param sizes: Those made before: nodes of one type share one
         :class:`~libcloud.compute.base.NodeSize`, without ``disk`` and ``bandwidth``, which an
@@ -192,7 +192,7 @@ def _node_image(row: Row, driver: NodeDriver) -> NodeImage | None:
 
 
 def to_size(row: Row, driver: NodeDriver) -> NodeSize:
-    """Make the size of an ``InstanceType`` element."""
+    """Create the size of an ``InstanceType`` element."""
     extra = _with_numbers(row, "cpu", "memory", "volume", "internalBandwidth", "externalBandwidth")
     volume = integer(extra.get("volume"))
     return NodeSize(
@@ -208,7 +208,7 @@ def to_size(row: Row, driver: NodeDriver) -> NodeSize:
 
 
 def to_image(row: Row, driver: NodeDriver) -> NodeImage:
-    """Make the image of a ``Template`` element."""
+    """Create the image of a ``Template`` element."""
     return NodeImage(
         id=row_id(row, "templateId"),
         name=_text(row, "templateName"),
@@ -218,7 +218,7 @@ def to_image(row: Row, driver: NodeDriver) -> NodeImage:
 
 
 def to_key_pair(row: Row, driver: NodeDriver) -> KeyPair:
-    """Make the key pair of a ``KeyPair`` element. The API does not give the public key back."""
+    """Create the key pair of a ``KeyPair`` element. The API does not give the public key back."""
     return KeyPair(
         name=row_id(row, "keyName"),
         public_key="",
@@ -230,7 +230,7 @@ def to_key_pair(row: Row, driver: NodeDriver) -> KeyPair:
 
 def to_volume(row: Row, driver: NodeDriver) -> StorageVolume:
     """
-    Make the volume of an ``InstanceVolume`` element.
+    Create the volume of an ``InstanceVolume`` element.
 
     ``size`` is the number as it came: the specification says MB, its example can only be GB.
     """
@@ -246,7 +246,7 @@ def to_volume(row: Row, driver: NodeDriver) -> StorageVolume:
 
 
 def to_network_interface(row: Row) -> NetworkInterface:
-    """Make the record of an ``InstanceNetworkInterface`` element."""
+    """Create the record of an ``InstanceNetworkInterface`` element."""
     from libcloud_mcs.records import NetworkInterface
 
     extra = _with_numbers(row, "bandwidth", "index")
@@ -263,7 +263,7 @@ def to_network_interface(row: Row) -> NetworkInterface:
 
 
 def to_balance(answer: Row) -> Balance:
-    """Make the record of ``GetBalance``."""
+    """Create the record of ``GetBalance``."""
     from libcloud_mcs.records import Balance
 
     amount = _text(answer, "balance")
@@ -272,13 +272,13 @@ def to_balance(answer: Row) -> Balance:
         if not balance.is_finite():
             raise InvalidOperation
     except InvalidOperation:
-        raise MalformedAnswerError(f"balance is no amount: {amount[:80]!r}") from None
+        raise MalformedAnswerError(f"balance is not an amount: {amount[:80]!r}") from None
     moment = answer.get("timestamp")
     return Balance(balance, time(moment, "timestamp") if moment else None)
 
 
 def to_contract(answer: Row) -> Contract:
-    """Make the record of ``GetInstanceContractInfo``."""
+    """Create the record of ``GetInstanceContractInfo``."""
     from libcloud_mcs.records import Contract
 
     return Contract(
@@ -290,7 +290,7 @@ def to_contract(answer: Row) -> Contract:
 
 def to_password_data(answer: Row, password: str, encrypted: bool) -> PasswordData:
     """
-    Make the record of ``GetPasswordData``.
+    Create the record of ``GetPasswordData``.
 
     :param password: The password itself.
     :param encrypted: Whether it came encrypted.
@@ -314,9 +314,9 @@ def to_metadata(answer: Row) -> dict[str, str]:
 
 def row_id(row: Row, *fields: str) -> str:
     """
-    Give the first of the fields that is there: what makes a row that row.
+    Return the first of the fields that is there: what makes a row that row.
 
-    :raises MalformedAnswerError: None is.
+    :raises MalformedAnswerError: If none is.
     """
     for field in fields:
         if value := _text(row, field):
@@ -327,12 +327,12 @@ def row_id(row: Row, *fields: str) -> str:
 def _text(row: Row, field: str) -> str:
     value = row.get(field, "")
     if not isinstance(value, str):
-        raise MalformedAnswerError(f"{field} is no text")
+        raise MalformedAnswerError(f"{field} is not text")
     return value
 
 
 def _with_numbers(row: Row, *fields: str) -> Row:
-    """Make numbers of a row's fields, in the row itself: it is nobody else's."""
+    """Convert a row's fields to numbers, in the row itself, which is not shared."""
     for field in fields:
         value = row.get(field)
         if isinstance(value, str):
@@ -342,7 +342,7 @@ def _with_numbers(row: Row, *fields: str) -> Row:
 
 @lru_cache(maxsize=1024)
 def _number(value: str) -> int | float | str:
-    """Give the number that a text is, or the text where it is none."""
+    """Return the number that a text is, or the text where it is not a number."""
     try:
         return int(value)
     except ValueError:
@@ -357,7 +357,7 @@ def _number(value: str) -> int | float | str:
 
 
 def time_if_any(value: object) -> datetime | None:
-    """Give a time on the wire, ``None`` where there is none or it is absurd."""
+    """Return a time on the wire, ``None`` where there is none or it is absurd."""
     try:
         return time(value, "") if value else None
     except MalformedAnswerError:
@@ -385,10 +385,10 @@ def _addresses(value: object) -> dict[str, bool]:
 
 def _is_private(address: str) -> bool:
     """
-    Tell whether an address is in a private range.
+    Check whether an address is in a private range.
 
-    :raises OSError: It is no address.
-    :raises ValueError: Likewise.
+    :raises OSError: If it is not a address.
+    :raises ValueError: If likewise.
     """
     if ":" in address:
         return _inet_pton(_AF_INET6, address)[0] & 0xFE == 0xFC

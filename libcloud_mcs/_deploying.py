@@ -168,7 +168,7 @@ def _key_files(ssh_key: Any, password: str | bytes | None) -> str | list[str] | 
 
 def _unusable(key: str, password: str | bytes | None, alone: bool) -> tuple[str, str] | None:
     """
-    Say why paramiko cannot use a key, and what to do, ``None`` where it can.
+    Describe why paramiko cannot use a key, and what to do, ``None`` where it can.
 
     :param alone: Whether libcloud converts the key first, which it does with a single one.
     """
@@ -196,7 +196,7 @@ def _unusable(key: str, password: str | bytes | None, alone: bool) -> tuple[str,
 
 
 def _has_other_keys() -> bool:
-    """Tell whether there is a key where paramiko looks when it is given none."""
+    """Check whether there is a key where paramiko looks when it is given none."""
     for folder, kind in itertools.product((".ssh", "ssh"), ("rsa", "ecdsa", "ed25519")):
         if os.path.isfile(os.path.expanduser(f"~/{folder}/id_{kind}")):
             return True

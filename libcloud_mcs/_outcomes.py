@@ -80,7 +80,7 @@ class _Result(Generic[T]):
         self.value = value
 
 
-#: The classes of statuses with a meaning of their own.
+#: The classes of statuses with a specific meaning.
 _CLASSES: dict[int, type[MCSError]] = {
     401: InvalidCredentialsError,
     403: InvalidCredentialsError,
@@ -103,9 +103,10 @@ def understood(
     Understand an answer.
 
     :param params: What was asked.
-    :param read: Makes of a parsed answer what the caller wants.
+    :param read: The function that converts a parsed response.
     :param via: The proxy between, as a message names it; ``""`` for none.
-    :raises MCSError: It is none of success. Whether it may be asked again is in ``retryable``.
+    :raises MCSError: If the response is not a success. Its ``retryable`` says
+        whether the request may be sent again.
     """
     status = response.status_code
     _log.debug("%s: HTTP %d, %d bytes", action.name, status, len(body))
@@ -142,7 +143,7 @@ def _result(
 
 def failed(action: Action, params: Params, url: str, error: Exception, via: str = "") -> MCSError:
     """
-    Make the error of a request that got no answer.
+    Create the error of a request that got no answer.
 
     :param params: What was asked.
     :param url: Whom.
@@ -268,7 +269,7 @@ def _retry_after(value: str) -> float:
 
 
 def _http_date(value: str) -> datetime | None:
-    """Read the date of a header, ``None`` where it is none."""
+    """Read the date of a header, ``None`` where it is not valid."""
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except (TypeError, ValueError):

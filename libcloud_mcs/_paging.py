@@ -4,8 +4,8 @@ Whole lists from an endpoint that answers in pages.
 Nothing is known for sure of the endpoint's paging: how many rows it gives when it is not told,
 how many at most, whether it says how many there are. And rows come and go between two pages, which
 moves all rows behind them. So each page but the first starts with the last row of the one before:
-where it does not, the rows have moved. :func:`collect` walks again then; :func:`pages`, which has
-given rows away by then, goes back to where it knows its way.
+where it does not, the rows have moved. :func:`collect` repeats the pass then; :func:`pages`,
+which has returned rows by then, goes back to the rows that it knows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 #: Gives the rows from an offset on, and the endpoint's total where it told one.
 Fetch = Callable[[int], tuple[list[T], "int | None"]]
 
-_WALKS = 3
+_PASSES = 3
 #: No list is as long as this.
 _BEYOND = 10**9
 
@@ -37,22 +37,22 @@ def collect(
     Fetch all rows of a list.
 
     :param fetch: Fetches one page.
-    :param identity: Gives what makes a row that row: its ID.
+    :param identity: The function that returns the ID of a row.
     :param most: How many rows there can be at most, where that is known.
     :param concurrency: How many pages may be fetched at once, from several threads, when the first
         has told how many rows there are.
     :return: The rows in the endpoint's order, each once. Where rows came and went during each of
-        several walks, all that were seen.
+        several passes, all that were seen.
     """
-    walks: list[dict[Hashable, T]] = []
-    for _ in range(_WALKS):
+    passes: list[dict[Hashable, T]] = []
+    for _ in range(_PASSES):
         with _Ahead(fetch, concurrency) as ahead:
-            rows, steady = _walk(ahead, identity, most)
+            rows, steady = _pass(ahead, identity, most)
         if steady:
             return list(rows.values())
-        walks.insert(0, rows)
+        passes.insert(0, rows)
     seen: dict[Hashable, T] = {}
-    for rows in walks:
+    for rows in passes:
         seen = {**seen, **{name: row for name, row in rows.items() if name not in seen}}
     return list(seen.values())
 
@@ -64,7 +64,7 @@ def pages(
     Fetch the rows of a list page by page, and keep none.
 
     :param fetch: Fetches one page.
-    :param identity: Gives what makes a row that row: its ID.
+    :param identity: The function that returns the ID of a row.
     :param concurrency: How many pages may be fetched, and kept until they are asked for, at once.
     :return: The pages, without rows that were in one before. No row is missing that was there
         throughout, as long as the endpoint keeps its order.
@@ -90,7 +90,7 @@ def pages(
                 knows_offsets = True
             if offset and not moved and not (overlap and page[:1] == before[-1:]):
                 moved, known = True, set(given)
-            # Behind a page of one row nobody can tell.
+            # Behind a page of one row this cannot be checked.
             if moved and offset and len(before) != 1 and not (page and page[0] in known):
                 # Rows before this page have gone: what follows the known ones is further up.
                 offset, before = max(0, offset - step), []
@@ -110,7 +110,7 @@ def pages(
 
 
 class _Ahead(Generic[T]):
-    """Fetches pages before they are asked for: those at which a walk of full pages will come by."""
+    """Fetches pages before they are asked for: the offsets that a pass of full pages will reach."""
 
     def __init__(self, fetch: Fetch[T], concurrency: int) -> None:
         self._fetch = fetch
@@ -150,7 +150,7 @@ class _Ahead(Generic[T]):
             self._pages[offset] = self._threads.submit(self._fetch, offset)
 
 
-def _walk(
+def _pass(
     fetch: Fetch[T], identity: Callable[[T], Hashable], most: int | None
 ) -> tuple[dict[Hashable, T], bool]:
     rows: dict[Hashable, T] = {}

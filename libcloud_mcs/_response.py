@@ -30,7 +30,7 @@ class ErrorDocument(Exception):  # noqa: N818 - it is an answer: the connection 
     """
     The answer is the API's error document.
 
-    :ivar code: The error code, ``None`` when it is no number.
+    :ivar code: The error code, ``None`` when it is not a number.
     :ivar message: The endpoint's words.
     """
 
@@ -48,8 +48,8 @@ def parse_response(action: Action, body: bytes) -> Any:
     :param body: The bytes of the answer, XML or JSON.
     :return: The content of the answer: for ``return`` its text, else a ``dict``; in that of a set
         the repeated element is always a list of ``dict``.
-    :raises ErrorDocument: The answer is an error document.
-    :raises MalformedAnswerError: It is anything else.
+    :raises ErrorDocument: If the answer is an error document.
+    :raises MalformedAnswerError: If it is anything else.
     """
     text = body.removeprefix(codecs.BOM_UTF8).lstrip()
     try:
@@ -69,7 +69,7 @@ def parse_response(action: Action, body: bytes) -> Any:
 
 def excerpt(body: bytes, action: Action) -> str:
     """
-    Give the first words of an answer for a message, without what is secret in it.
+    Return the first words of an answer for a message, without what is secret in it.
 
     :param body: The bytes of the answer.
     :param action: The action that was asked for.
@@ -82,7 +82,7 @@ def excerpt(body: bytes, action: Action) -> str:
 
 
 def without_signature(text: str) -> str:
-    """Give a text without the signatures that stand in it as in a URL."""
+    """Return a text without the signatures that stand in it as in a URL."""
     return _SIGNATURE.sub(r"\1***", text)
 
 
@@ -135,7 +135,7 @@ def _from_json(body: bytes) -> tuple[str, Any]:
 
 
 def _json_value(value: Any) -> Any:
-    # In place: the document is nobody else's, and nearly all of it is text already.
+    # In place: the document is not shared, and nearly all of it is text already.
     if isinstance(value, dict):
         for name in [name for name, item in value.items() if type(item) is not str]:
             if value[name] is None:
@@ -175,7 +175,7 @@ def _shaped(action: Action, content: Any) -> Any:
     if isinstance(items, dict):
         items = [items]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError(f"{action.item_key} is no list of records")
+        raise ValueError(f"{action.item_key} is not a list of records")
     rows[action.item_key] = items
     return rows
 
@@ -187,4 +187,4 @@ def _record(value: Any, name: str) -> dict[str, Any]:
         return {}
     if isinstance(value, str) and not value.strip():
         return {}
-    raise ValueError(f"{name} is no record")
+    raise ValueError(f"{name} is not a record")

@@ -44,7 +44,7 @@ class Throttle:
         Wait for one's turn, and have it.
 
         :param end: When :func:`time.monotonic` is past it, there is no more time.
-        :raises RateLimitError: It did not come in time. Nothing was sent.
+        :raises RateLimitError: If it did not come in time. Nothing was sent.
         """
         if time.monotonic() >= self._until:
             yield

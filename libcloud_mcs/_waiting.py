@@ -33,7 +33,7 @@ class Addresses(NamedTuple):
         return self._of(node, self.interface)
 
     def missing(self, node: Node) -> str:
-        """Say that a node has none of them, which it has instead, and how to wait for those."""
+        """Describe the addresses that a node has instead, and how to wait for those."""
         family = "IPv4 " if self.force_ipv4 else ""
         words = (
             f"runs but has no {INTERFACES[self.interface]} {family}address"
@@ -117,7 +117,7 @@ def until_running(
     :param addresses: Which addresses count.
     :param wait_period: Seconds between two looks, at most; the first come sooner.
     :param timeout: Seconds after which to give up.
-    :param may_miss: Whether nodes that stay missing are waited for none the less.
+    :param may_miss: Whether nodes that stay missing are waited for nevertheless.
     :return: Each node as it is now, with its addresses.
     :raises MCSError: If a node has failed, is gone, or did not come up in time.
     """

@@ -19,12 +19,12 @@ _DURATION = re.compile(r"([0-9]{1,6})([HhMm])", re.ASCII)
 
 def duration(value: str | timedelta | None, argument: str) -> str | None:
     """
-    Give a duration as the wire has it.
+    Return a duration as the wire has it.
 
     :param value: ``"72H"`` (hours), ``"1M"`` (months), or a time of whole hours; ``None`` leaves
         it to the endpoint, which takes a month.
     :param argument: What the caller named it.
-    :raises ValueError: It is none of these.
+    :raises ValueError: If it is not one of these.
     """
     if value is None:
         return None
@@ -44,13 +44,13 @@ def duration(value: str | timedelta | None, argument: str) -> str | None:
 
 
 def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:
-    """Give a list as the wire has it: ``Name.1``, ``Name.2``, …"""
+    """Return a list as the wire has it: ``Name.1``, ``Name.2``, …"""
     return {f"{prefix}.{n}": value for n, value in enumerate(values, 1)}
 
 
 def filters(action: Action, wanted: Mapping[str, str | Iterable[str]] | None) -> dict[str, str]:
     """
-    Give filters as the wire has them: ``Filter.n.Name`` and ``Filter.n.Value.m``.
+    Return filters as the wire has them: ``Filter.n.Name`` and ``Filter.n.Value.m``.
 
     :param action: The action that they are for.
     :param wanted: A value or several for each field; a row passes with any of them. A
@@ -84,7 +84,7 @@ def filters(action: Action, wanted: Mapping[str, str | Iterable[str]] | None) ->
 
 
 def _words(value: object, argument: str) -> list[str]:
-    """Give the words of ``status`` that a state or a word stands for."""
+    """Return the words of ``status`` that a state or a word stands for."""
     if isinstance(value, NodeState):
         state, got = value, f"NodeState.{value.name}"
     else:
@@ -109,7 +109,7 @@ def _words(value: object, argument: str) -> list[str]:
 
 def metadata(values: Mapping[str, str], argument: str) -> dict[str, str]:
     """
-    Give metadata as the wire has it: ``Name.n`` and ``Value.n``.
+    Return metadata as the wire has it: ``Name.n`` and ``Value.n``.
 
     :raises TypeError: If the metadata are not a mapping, or a name or value is not text.
     :raises ValueError: If there is no entry, or a name is empty, or a text cannot be sent.

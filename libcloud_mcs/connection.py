@@ -145,7 +145,7 @@ class MCSConnection(ConnectionUserAndKey):
         self._begun: _Channel | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy has connections of its own.
+        # A copy has separate connections.
         return {**self.__dict__, "_begun": None}
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
@@ -181,16 +181,16 @@ class MCSConnection(ConnectionUserAndKey):
         A reading action is tried again after anything that may pass: no connection, a lost one, a
         busy or broken endpoint. One that changes or costs something is tried again only where it
         is certain that it was not carried out: no connection, and for a change also the statuses
-        429 and 503, which refuse. Each try is signed anew.
+        429 and 503, which refuse. Each try is signed again.
 
         :param action: The name of the action.
         :param params: Its own parameters; those that every request has are added.
-        :param read: Makes of the answer what the caller wants; it gets what
-            :func:`~libcloud_mcs._response.parse_response` makes of it.
+        :param read: The function that converts the result; its argument is the result of
+            :func:`~libcloud_mcs._response.parse_response`.
         :return: What ``read`` gives.
-        :raises ValueError: A parameter cannot be written in UTF-8.
-        :raises MCSError: The action was not carried out.
-        :raises OutcomeUnknownError: It may have been carried out.
+        :raises ValueError: If A parameter cannot be written in UTF-8.
+        :raises MCSError: If the action was not carried out.
+        :raises OutcomeUnknownError: If it may have been carried out.
         """
         entry = ACTIONS[action]
         asked = dict(params or {})
@@ -220,7 +220,7 @@ class MCSConnection(ConnectionUserAndKey):
     @contextmanager
     def until(self, end: float) -> Iterator[None]:
         """
-        Make the calls in a block, of this thread and of those that it has work for it, end in time.
+        Limit the time of the calls in a block, of this thread and of its workers.
 
         :param end: When, on the clock of :func:`time.monotonic`.
         """
@@ -240,7 +240,7 @@ class MCSConnection(ConnectionUserAndKey):
 
     def backoff_delay(self, tries: int) -> float:
         """
-        Give the seconds to wait after so many tries: by chance, up to a limit that grows.
+        Return the seconds to wait after so many tries: by chance, up to a limit that grows.
 
         :param tries: How many tries there were.
         """
@@ -252,8 +252,8 @@ class MCSConnection(ConnectionUserAndKey):
 
     def _begin(self) -> _Channel:
         """
-        Return what is needed to send, made anew in each process: a forked child must not write to
-        its parent's connections, nor wait for its threads.
+        Return the channel of this process: a forked child must not write to its parent's
+        connections, nor wait for its threads.
         """
         begun = self._begun
         if begun is None or begun.process != os.getpid():

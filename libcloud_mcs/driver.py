@@ -94,7 +94,7 @@ class MCSNodeDriver(NodeDriver):
     :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
     :param page_size: How many rows of a list to ask for in one request.
     :param concurrency: How many requests one verb may have in flight; ``1``: one after another.
-    :raises ValueError: An argument makes no sense. The message names it, and shows no secret.
+    :raises ValueError: If an argument makes no sense. The message names it, and shows no secret.
     """
 
     name = "Meituan MCS"
@@ -166,7 +166,7 @@ class MCSNodeDriver(NodeDriver):
     @classmethod
     def from_environment(cls, **kwargs: Any) -> MCSNodeDriver:
         """
-        Make a driver of what the service's own clients read from the environment: ``MOS_ACCESS``,
+        Create a driver of what the service's own clients read from the environment: ``MOS_ACCESS``,
         ``MOS_SECRET``, ``MOS_REGION`` and ``MOS_URL``.
 
         :param kwargs: Arguments of the constructor; they go before the environment.
@@ -212,7 +212,7 @@ class MCSNodeDriver(NodeDriver):
         Get one template (``DescribeTemplates``).
 
         :param image_id: The image, its ID or its name.
-        :raises NotFoundError: There is no such template, or several have that name.
+        :raises NotFoundError: If there is no such template, or several have that name.
         """
         wanted = arguments.required_id(image_id, NodeImage, "image_id")
         images = self.list_images()
@@ -276,7 +276,7 @@ class MCSNodeDriver(NodeDriver):
         Get one key pair (``DescribeKeyPairs``).
 
         :param name: The key pair, its name or its ID.
-        :raises KeyPairNotFoundError: There is no such key pair.
+        :raises KeyPairNotFoundError: If there is no such key pair.
         """
         wanted = arguments.required_id(name, KeyPair, "name")
         pairs = self.list_key_pairs()
@@ -329,7 +329,7 @@ class MCSNodeDriver(NodeDriver):
 
     def create_key_pair(self, name: str) -> KeyPair:
         """
-        Make an RSA key pair here and register its public key (``ImportKeyPair``).
+        Create an RSA key pair here and register its public key (``ImportKeyPair``).
 
         When no clear answer came, the driver looks whether the key is registered. Where it cannot
         see that, the error has the private key in its attribute ``private_key``; so has any other
@@ -375,7 +375,7 @@ class MCSNodeDriver(NodeDriver):
         """
         Register a public key, and look for it where that is refused or the outcome is unclear.
 
-        Somebody else may have registered it just before, and then an endpoint may refuse it.
+        Another client may have registered it just before, and then an endpoint may refuse it.
 
         :param under_any_name: Whether a pair of another name will do.
         """
@@ -463,7 +463,7 @@ class MCSNodeDriver(NodeDriver):
 
     def ex_iterate_nodes(self, ex_filters: Filters | None = None) -> Iterator[Node]:
         """
-        Give all nodes one after another, a page at a time (``DescribeInstances``).
+        Return all nodes one after another, a page at a time (``DescribeInstances``).
 
         However many nodes there are, only those of some pages are in memory: ``page_size`` and
         ``concurrency`` say how many. Nodes may be destroyed meanwhile: none is given twice, and
@@ -501,7 +501,7 @@ class MCSNodeDriver(NodeDriver):
         Get one node (``DescribeInstances``).
 
         :param node_id: Its ID, or its name; looked for in this order.
-        :raises NotFoundError: There is no such node.
+        :raises NotFoundError: If there is no such node.
         """
         wanted = arguments.required_id(node_id, Node, "node_id")
         found = self.list_nodes(ex_node_ids=[wanted])
@@ -535,7 +535,7 @@ class MCSNodeDriver(NodeDriver):
         ex_duration: str | timedelta | None = None,
     ) -> Node:
         """
-        Make and start a node (``CreateInstance``). **This costs money.**
+        Create and start a node (``CreateInstance``). **This costs money.**
 
         :param name: The node's name; no two nodes of an account share one.
         :param size: The size, its ID or its name.
@@ -548,10 +548,10 @@ class MCSNodeDriver(NodeDriver):
             hours. Left out, the endpoint takes a month.
         :return: The node as the endpoint describes it right away: still being made. When no clear
             answer came, the node of that name, if there was none before.
-        :raises InsufficientBalanceError: The account cannot pay for it. Nothing was made.
-        :raises NotFoundError: There is no such image. Nothing was sent that costs anything.
-        :raises KeyPairNotFoundError: There is no such key pair. Likewise.
-        :raises OutcomeUnknownError: It may have been made, and billed, and was not seen.
+        :raises InsufficientBalanceError: If the account cannot pay for it. Nothing was made.
+        :raises NotFoundError: If there is no such image. Nothing was sent that costs anything.
+        :raises KeyPairNotFoundError: If there is no such key pair. Likewise.
+        :raises OutcomeUnknownError: If it may have been made, and billed, and was not seen.
         """
         params = {
             "InstanceName": arguments.required_text(name, "name"),
@@ -585,7 +585,7 @@ class MCSNodeDriver(NodeDriver):
         return {node.id for node in self.list_nodes(ex_names=[name])}
 
     def _made_since(self, before: set[str | None], name: str, size: set[str]) -> Node | None:
-        """Give the node of that name, and of that size if it tells, that was not there before."""
+        """Return the node of that name, and of that size if it tells, that was not there before."""
         for node in self.list_nodes(ex_names=[name]):
             if node.id not in before and (
                 node.size is None or size & arguments.names_of(node.size)
@@ -630,7 +630,7 @@ class MCSNodeDriver(NodeDriver):
 
     def ex_rebuild_node(self, node: Node | str, image: NodeImage | str | None = None) -> bool:
         """
-        Write a node's system disk anew (``RebuildInstanceRootImage``). What is on it is lost.
+        Rewrite a node's system disk (``RebuildInstanceRootImage``). What is on it is lost.
 
         :param node: The node, its ID or its name.
         :param image: The image, its ID or its name; ``None``: the one it was made from.
@@ -647,7 +647,7 @@ class MCSNodeDriver(NodeDriver):
         :param duration: How much longer: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole hours.
             Left out, the endpoint takes a month.
         :return: ``True``, also when no clear answer came and the lease ends later than before.
-        :raises OutcomeUnknownError: It may have been renewed, and billed, and that was not seen.
+        :raises OutcomeUnknownError: If it may have been renewed, and billed, and that was not seen.
         """
         lease = wire_values.duration(duration, "duration")
         name = arguments.required_id(node, Node, "node")
@@ -665,7 +665,7 @@ class MCSNodeDriver(NodeDriver):
         ex_duration: str | timedelta | None = None,
     ) -> bool:
         """
-        Give a node another size (``ChangeInstanceType``). **This costs money.**
+        Return a node another size (``ChangeInstanceType``). **This costs money.**
 
         :param node: The node, its ID or its name.
         :param new_size: The size, its ID or its name.
@@ -673,7 +673,7 @@ class MCSNodeDriver(NodeDriver):
             whole hours. Left out, the endpoint takes a month.
         :return: ``True``, also when no clear answer came and the node has the size, which it had
             not before.
-        :raises OutcomeUnknownError: It may have been changed, and billed, and that was not seen;
+        :raises OutcomeUnknownError: If it may have been changed, and billed, and that was not seen;
             with a size that the node had before, it never can be.
         """
         name = arguments.required_id(node, Node, "node")
@@ -732,13 +732,13 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         :param private_key: For a node with a key pair: its RSA private key, as text or bytes in
             PEM or OpenSSH's form, or the path of a file with it.
-        :param passphrase: What the private key is encrypted with, where it is; an empty one is
-            none.
-        :raises PasswordNotReadyError: The node is still being made.
-        :raises PrivateKeyRequiredError: The node has a key pair, and no private key was given.
-        :raises WrongPrivateKeyError: The private key belongs to another key pair.
-        :raises ValueError: The private key cannot be read.
-        :raises ImportError: The package ``cryptography`` is missing (the extra ``crypto``).
+        :param passphrase: What the private key is encrypted with, where it is; an empty one
+            means no passphrase.
+        :raises PasswordNotReadyError: If the node is still being made.
+        :raises PrivateKeyRequiredError: If the node has a key pair, and no private key was given.
+        :raises WrongPrivateKeyError: If the private key belongs to another key pair.
+        :raises ValueError: If the private key cannot be read.
+        :raises ImportError: If the package ``cryptography`` is missing (the extra ``crypto``).
         """
         key = None if private_key is None else keys.load_private_key(private_key, passphrase)
         response = passwords.login(self.connection, arguments.required_id(node, Node, "node"))
@@ -875,7 +875,7 @@ class MCSNodeDriver(NodeDriver):
         **create_node_kwargs: Any,
     ) -> Node:
         """
-        Make a node, wait for it, and run a deployment on it over SSH, as libcloud does it.
+        Create a node, wait for it, and run a deployment on it over SSH, as libcloud does it.
         **This costs money.**
 
         What is known to fail fails before anything is sent: files that cannot be read, keys that
@@ -999,16 +999,16 @@ class MCSNodeDriver(NodeDriver):
         if (there := arguments.required_id(location, NodeLocation, "location")) != here:
             raise ValueError(
                 f"location: expected {here!r}, the only one of this endpoint, got {there!r}; each"
-                " region has an endpoint of its own"
+                " region has its own endpoint"
             )
 
     def _image_id(self, image: NodeImage | str) -> str:
-        """Give the ID of an image: the only thing that the wire takes for one."""
+        """Return the ID of an image: the only thing that the wire takes for one."""
         name = arguments.required_id(image, NodeImage, "image")
         return name if isinstance(image, NodeImage) else self.get_image(name).id
 
     def _key_name(self, key_pair: KeyPair | str) -> str:
-        """Give the name of a key pair: the only thing that is sure to be taken for a new node."""
+        """Return the name of a key pair: the only thing that is sure to be taken for a new node."""
         name = arguments.required_id(key_pair, KeyPair, "ex_keyname")
         return name if isinstance(key_pair, KeyPair) else self.get_key_pair(name).name
 
@@ -1022,7 +1022,7 @@ class MCSNodeDriver(NodeDriver):
         return _key_text.public_key(pubkey, "auth")
 
     def _registered(self, key: _key_text.PublicKey) -> KeyPair:
-        """Give the registered key pair of a public key, registering it where there is none."""
+        """Return the registered key pair of a public key, registering it where there is none."""
         for pair in self.list_key_pairs():
             if pair.fingerprint == key.fingerprint:
                 return pair

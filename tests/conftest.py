@@ -47,7 +47,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter):
-    """Say at the very end what was not tested, and how to have it."""
+    """Describe at the very end what was not tested, and how to have it."""
     yield
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def example():
-    """Gives an example answer of the specification, as bytes."""
+    """Return an example answer of the specification, as bytes."""
 
     def read(action, answer_format):
         return (FIXTURES / f"{action}.{answer_format}").read_bytes()

@@ -25,7 +25,7 @@ URL = "https://mosapi.meituan.com/mcs/v1"
 
 @pytest.fixture
 def answer(requests_mock):
-    """Gives a driver whose endpoint has one answer to everything."""
+    """Return a driver whose endpoint has one answer to everything."""
 
     def make(body, **kwargs):
         body = json.dumps(body) if isinstance(body, dict) else body
@@ -204,7 +204,7 @@ def test_times(answer, text, expected):
     if moment:
         assert driver.ex_get_contract("i").expire_at == moment
     else:
-        with pytest.raises(MalformedAnswerError, match="startedAt is no time"):
+        with pytest.raises(MalformedAnswerError, match="startedAt is not a time"):
             driver.ex_get_contract("i")
 
 

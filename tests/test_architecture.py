@@ -15,7 +15,7 @@ PACKAGE = Path(libcloud_mcs.__file__).parent
 
 
 def imports(path):
-    """Give the modules of ours that a module imports, lazily or not."""
+    """Return the modules of ours that a module imports, lazily or not."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "libcloud_mcs":

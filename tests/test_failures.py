@@ -269,7 +269,7 @@ def test_no_connection_is_tried_again_and_then_it_works(requests_mock, driver, k
 def test_no_connection_at_all(kind):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    # Nobody listens there any more.
+    # No server listens there any more.
     driver = MCSNodeDriver("key", SECRET, url=f"http://127.0.0.1:{port}/", max_tries=TRIES)
     error = fails(CALLS[kind], driver)
     assert type(error) is MCSError

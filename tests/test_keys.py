@@ -185,7 +185,7 @@ def test_public_keys_are_taken_whatever_is_around_them(cloud, tmp_path, given, h
     assert sent.public_key == line.removeprefix("\ufeff").strip()
 
 
-#: What is no public key in OpenSSH's form, and what is said of it.
+#: What is not a public key in OpenSSH's form, and what is said of it.
 NOT_PUBLIC = {
     "empty": ("", "got an? (empty|blank)"),
     "blank": (" \n", "got an? (empty|blank)"),

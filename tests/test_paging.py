@@ -166,7 +166,7 @@ def test_a_total_that_lies_ends(requests_mock):
 
 
 def some_changes(changes):
-    """Make so many changes, one before each page; then the endpoint rests."""
+    """Create so many changes, one before each page; then the endpoint rests."""
 
     def change(rows, page):
         if page <= len(changes):

@@ -115,7 +115,7 @@ def test_a_real_proxy(proxy, tls, authority, tmp_path, nowhere):
 def test_a_tunnel_that_cannot_be_opened_means_that_nothing_was_sent(proxy):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    # Nobody listens there any more: the proxy says so, and the request never leaves.
+    # No server listens there any more: the proxy says so, and the request never leaves.
     error = fails(renew, make_driver(url=f"https://127.0.0.1:{port}/", proxy_url=proxy))
     assert type(error) is MCSError
     assert error.retryable is True

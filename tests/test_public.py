@@ -143,7 +143,7 @@ def test_typed_user_code_runs():
 
 
 def imported_by(code, before="pass"):
-    """Give the modules that some code imports, in a process of its own."""
+    """Return the modules that some code imports, in a process of its own."""
     script = (
         f"import json, sys; {before}; before = set(sys.modules); {code}\n"
         "print(json.dumps(sorted(set(sys.modules) - before)))"

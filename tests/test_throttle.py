@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 
 def concurrent(throttle, count, inside):
-    """Have so many threads take a turn, with the same thing to do in it; give their errors."""
+    """Run so many threads take a turn, with the same thing to do in it; give their errors."""
     errors = []
 
     def one():

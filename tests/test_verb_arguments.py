@@ -66,7 +66,7 @@ class World:
 
 @pytest.fixture
 def new_world(tmp_path):
-    """Makes a cloud that nobody else uses."""
+    """Create a cloud that nobody else uses."""
     clouds = []
 
     def make():
@@ -464,7 +464,7 @@ def in_world(value, world):
 
 
 def plain(result):
-    """Make results comparable."""
+    """Create results comparable."""
     if isinstance(result, (list, tuple)):
         return [plain(each) for each in result]
     if isinstance(result, (Node, NodeSize, NodeImage, KeyPair, StorageVolume)):
@@ -503,7 +503,7 @@ def no_keys_of_mine(monkeypatch, tmp_path):
 
 
 def refused(world, verb, argument, value):
-    """Say what is wrong with how a value is refused, ``None`` where nothing is."""
+    """Describe what is wrong with how a value is refused, ``None`` where nothing is."""
     before = len(world.cloud.records)
     try:
         call(world, verb, argument, in_world(value, world))
