@@ -78,7 +78,7 @@ def cloud():
 
 @pytest.fixture
 def node_network():
-    """A loopback network that nobody else uses, whatever runs beside this suite."""
+    """A loopback network that no other program uses, whatever runs beside this suite."""
     for _ in range(20):
         network = f"127.{random.randrange(1, 255)}.{random.randrange(256)}"
         with contextlib.suppress(OSError):
@@ -130,7 +130,7 @@ def _no_environment(monkeypatch):
 
 @pytest.fixture(scope="session")
 def authority():
-    """An authority that nobody knows."""
+    """An authority that no client knows."""
     return trustme.CA()
 
 

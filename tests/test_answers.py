@@ -658,7 +658,7 @@ def test_a_refusal_in_a_namespace_is_one(answer):
     assert caught.value.code == 404
 
 
-def test_a_prefix_that_stands_for_nothing_is_no_answer(answer):
+def test_a_prefix_that_stands_for_nothing_is_refused(answer):
     body = "<m:GetBalanceResponse><m:balance>1</m:balance></m:GetBalanceResponse>"
     with pytest.raises(MalformedAnswerError):
         answer(body).ex_get_balance()

@@ -1,4 +1,4 @@
-"""The rules of the design that nobody should break by accident."""
+"""The rules of the design that no change should break by accident."""
 
 import ast
 from pathlib import Path

@@ -336,7 +336,7 @@ def test_the_call_that_finds_out_is_there_for_every_change(requests_mock, driver
         compile(source, "find_out", "eval")
 
 
-def test_each_try_is_signed_anew(requests_mock, driver, monkeypatch):
+def test_each_try_has_its_own_signature(requests_mock, driver, monkeypatch):
     moments = iter(datetime(2026, 1, 1, 0, 0, n, tzinfo=timezone.utc) for n in range(10))
     monkeypatch.setattr(driver.connection, "_now", lambda: next(moments))
     requests_mock.post(URL, [{"status_code": 503}, {"text": GOOD["read"]}])
@@ -407,7 +407,7 @@ def test_the_status_goes_before_the_code_in_an_error(requests_mock, driver, stat
 
 
 @pytest.mark.parametrize("code", ["abc", "4 04", "\u0664\u0660\u0664", "-4"])
-def test_a_code_that_is_no_number_is_none(requests_mock, driver, code):
+def test_a_code_that_is_not_a_number_is_left_out(requests_mock, driver, code):
     requests_mock.post(URL, status_code=409, text=refusal(code))
     error = fails(CALLS["read"], driver)
     assert (type(error), error.http_code, error.code, error.message) == (MCSError, 409, None, "no")
@@ -609,7 +609,7 @@ def test_an_expired_or_self_signed_certificate_is_refused(tls, authority, tmp_pa
         "expired"
         in fails(CALLS["billed"], MCSNodeDriver("key", SECRET, url=expired, ca_cert=path)).message
     )
-    # Nobody knows who made this one but itself.
+    # Only this certificate names its maker.
     own = tls("127.0.0.1", trustme.CA())
     assert (
         "certificate was refused"

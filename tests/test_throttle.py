@@ -68,7 +68,7 @@ def test_one_after_another_from_then_on():
     assert len(had) == 4
 
 
-def test_nobody_before_the_time_that_was_told_and_all_again_some_time_after(clock):
+def test_no_request_before_the_delay_is_over_and_all_again_later(clock):
     throttle = Throttle()
     throttle.rate_limited(wait=7)
     throttle.rate_limited()
@@ -97,14 +97,14 @@ def test_a_turn_that_never_comes_is_an_error_and_so_is_one_that_raises(clock):
         pass
 
 
-def test_nobody_waits_beyond_the_deadline(clock):
+def test_no_request_waits_beyond_the_deadline(clock):
     throttle = Throttle()
     throttle.rate_limited(wait=50)
     with throttle.slot(clock.now + 5):
         assert clock.slept == [5]
 
 
-def test_a_walk_goes_on_one_by_one_after_429():
+def test_a_pass_goes_on_one_by_one_after_429():
     with Emulator(instances=60, max_limit=5) as cloud:
         driver = cloud.driver(concurrency=4, retry_delay=0.001)
         first = cloud.inject(too_many(0), on="DescribeInstances", nth=3, times=1)

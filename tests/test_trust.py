@@ -109,7 +109,7 @@ def test_a_proxy_with_tls_needs_it_whatever_the_endpoint_is(monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", b"ca.pem"])
-def test_what_is_no_path(path):
+def test_what_is_not_a_path(path):
     with pytest.raises(ValueError, match="^ca_cert: expected the path of a file"):
         MCSNodeDriver("key", "secret", ca_cert=os.fsdecode(path) if path == "" else _Path(path))
 

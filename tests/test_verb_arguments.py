@@ -66,7 +66,7 @@ class World:
 
 @pytest.fixture
 def new_world(tmp_path):
-    """Create a cloud that nobody else uses."""
+    """Create a cloud that no other program uses."""
     clouds = []
 
     def make():
@@ -86,7 +86,7 @@ def world(tmp_path_factory):
         yield World(cloud, tmp_path_factory.mktemp("keys"))
 
 
-#: What somebody may pass to any argument. It is refused unless the argument is said to take it.
+#: What a user may pass to any argument. It is refused unless the argument is said to take it.
 ANYTHING = {
     "None": None,
     "an empty text": "",
