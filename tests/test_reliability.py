@@ -280,7 +280,7 @@ def test_a_change_whose_outcome_is_unclear_is_not_sent_again(cloud, quick, node,
 
 # Key pairs
 
-#: Whether a key pair that another client made is registered, after all ways in which that is unclear.
+#: Whether a key pair that another client made is registered, after each unclear outcome.
 UNCLEAR_CHANGES = {what: entry for what, entry in UNCLEAR.items() if not what.startswith("503")}
 
 
