@@ -95,7 +95,7 @@ TABLES = {
 
 
 def with_tables(text: str) -> str:
-    """Give a document with its tables as they should be."""
+    """Return a document with its tables as they should be."""
     for name, make in TABLES.items():
         head, tail = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         parts = re.split(f"{head}.*?{tail}", text, flags=re.DOTALL)

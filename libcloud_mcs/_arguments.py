@@ -11,18 +11,21 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
-from libcloud.compute.base import KeyPair, Node
+from libcloud.compute.base import KeyPair, Node, NodeDriver, NodeSize
 from libcloud.compute.types import NodeState
 
 __all__ = [
     "flag",
+    "names_of",
+    "node_name",
     "one_line",
     "one_of",
     "positive",
-    "reference",
+    "required_id",
+    "required_text",
     "seconds",
     "several",
-    "text",
+    "several_things",
     "type_name",
     "whole",
     "writable",
@@ -30,13 +33,16 @@ __all__ = [
 
 T = TypeVar("T")
 
+#: The attributes ``api_name`` and ``name`` of the driver.
+_API_NAME, _CLOUD = "mcs", "Meituan MCS"
+
 
 def type_name(value: object) -> str:
     """Return what a message calls the type of a value."""
     return type(value).__name__
 
 
-def text(value: object, argument: str) -> str:
+def required_text(value: object, argument: str) -> str:
     """
     Check a text.
 
@@ -78,7 +84,7 @@ def one_line(value: object, argument: str) -> str:
     :raises TypeError: If the value is not a text.
     :raises ValueError: If the text is empty, has spaces around it, or cannot be one line of UTF-8.
     """
-    line = text(value, argument)
+    line = required_text(value, argument)
     if line != line.strip():
         raise ValueError(f"{argument}: expected text without spaces and line ends around it")
     if any(unicodedata.category(char) == "Cc" for char in line):
@@ -86,7 +92,7 @@ def one_line(value: object, argument: str) -> str:
     return line
 
 
-def reference(value: object, kind: type, argument: str) -> str:
+def required_id(value: object, kind: type, argument: str) -> str:
     """
     Check what names a thing.
 
@@ -95,8 +101,14 @@ def reference(value: object, kind: type, argument: str) -> str:
     :param argument: The caller's name of the argument.
     :return: The ID of the thing, the name of a key pair, or the text as it is.
     :raises TypeError: If the value is neither such a thing nor text.
-    :raises ValueError: If the thing has no ID, or the text is empty or cannot be sent.
+    :raises ValueError: If the thing has no ID or is another cloud's, or the text is empty or cannot
+        be sent.
     """
+    home = getattr(value, "driver", None)
+    if isinstance(home, NodeDriver) and getattr(home, "api_name", None) != _API_NAME:
+        raise ValueError(
+            f"{argument}: expected a {kind.__name__} of {_CLOUD}, got one of {home.name}"
+        )
     if isinstance(value, kind):
         field = "name" if isinstance(value, KeyPair) else "id"
         name = getattr(value, field)
@@ -105,13 +117,13 @@ def reference(value: object, kind: type, argument: str) -> str:
             raise ValueError(
                 f"{argument}: expected a {kind.__name__} with {field}, got one without"
             )
-        return text(name, f"{argument}.{field}")
+        return required_text(name, f"{argument}.{field}")
     if not isinstance(value, str):
         raise TypeError(
             f"{argument}: expected a {kind.__name__}, or its ID or name as text,"
             f" got {type_name(value)}"
         )
-    return text(value, argument)
+    return required_text(value, argument)
 
 
 def several(values: Iterable[T], argument: str) -> list[T]:
@@ -123,6 +135,27 @@ def several(values: Iterable[T], argument: str) -> list[T]:
     if isinstance(values, (str, bytes, Mapping, Node)) or not isinstance(values, Iterable):
         raise TypeError(f"{argument}: expected a list, got a single {type_name(values)}")
     return list(values)
+
+
+def several_things(named: Iterable[T], argument: str) -> list[T]:
+    """
+    Check a list of things, or a mapping by their IDs.
+
+    :return: The things; of a mapping its keys.
+    :raises TypeError: If a single thing is in place of the list.
+    """
+    return several(named.keys() if isinstance(named, Mapping) else named, argument)
+
+
+def node_name(value: Node | str, argument: str) -> str:
+    """Return the name of a node, or the name itself."""
+    name = required_id(value, Node, argument)
+    return required_text(value.name, f"{argument}.name") if isinstance(value, Node) else name
+
+
+def names_of(size: NodeSize | str) -> set[str]:
+    """Return the ID and name of a size; a response may have only one of them."""
+    return {size.id, size.name} if isinstance(size, NodeSize) else {size}
 
 
 def flag(value: object, argument: str) -> bool:

@@ -1,5 +1,5 @@
 """
-Trees of answers → libcloud's objects and our records; Python values → values on the wire.
+Response trees → libcloud's objects and our records.
 
 The records are imported where one is made: their dataclasses take a third of the time of importing
 the driver, and most programs need none.
@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -23,8 +23,6 @@ from typing import TYPE_CHECKING, Any, cast
 from libcloud.compute.base import KeyPair, Node, NodeImage, NodeSize, StorageVolume
 from libcloud.compute.types import NodeState, StorageVolumeState
 
-from libcloud_mcs._arguments import reference, several, text, type_name, writable
-from libcloud_mcs.actions import Action
 from libcloud_mcs.errors import MalformedAnswerError
 
 if TYPE_CHECKING:
@@ -35,14 +33,8 @@ if TYPE_CHECKING:
 __all__ = [
     "NODE_STATES",
     "Sizes",
-    "duration",
-    "filters",
     "integer",
-    "metadata",
-    "numbered",
-    "reference",
     "row_id",
-    "text",
     "time",
     "time_if_any",
     "to_balance",
@@ -60,7 +52,7 @@ __all__ = [
 ]
 
 Row = dict[str, Any]
-#: The sizes of nodes, by what a node tells of its own.
+#: The sizes of nodes, by the fields of a node.
 Sizes = dict[tuple[Any, ...], "NodeSize | None"]
 
 _STATE_WORDS = {
@@ -83,137 +75,23 @@ NODE_STATES: dict[str, NodeState] = {
     word: state for state, words in _STATE_WORDS.items() for word in words.split()
 }
 
-_DURATION = re.compile(r"([0-9]{1,6})([HhMm])", re.ASCII)
 _FRACTION = re.compile(r"\.([0-9]+)")
 # Each look into an enum costs more than the call that it is for.
 _AF_INET, _AF_INET6, _inet_pton = socket.AF_INET, socket.AF_INET6, socket.inet_pton
 _SEPARATORS = re.compile(r"[,;|\s]+")
 
 
-# Python values → values on the wire
-
-
-def duration(value: str | timedelta | None, argument: str) -> str | None:
-    """
-    Give a duration as the wire has it.
-
-    :param value: ``"72H"`` (hours), ``"1M"`` (months), or a time of whole hours; ``None`` leaves
-        it to the endpoint, which takes a month.
-    :param argument: What the caller named it.
-    :raises ValueError: It is none of these.
-    """
-    if value is None:
-        return None
-    if isinstance(value, timedelta):
-        hours, rest = divmod(value, timedelta(hours=1))
-        if hours > 0 and not rest:
-            return f"{hours}H"
-    elif isinstance(value, str):
-        match = _DURATION.fullmatch(value)
-        if match and int(match[1]) > 0:
-            return f"{int(match[1])}{match[2].upper()}"
-    got = repr(value) if isinstance(value, (str, int, float, timedelta)) else type_name(value)
-    raise ValueError(
-        f"{argument}: expected '72H' (hours), '1M' (months) or a timedelta of whole hours,"
-        f" got {got}"
-    )
-
-
-def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:
-    """Give a list as the wire has it: ``Name.1``, ``Name.2``, …"""
-    return {f"{prefix}.{n}": value for n, value in enumerate(values, 1)}
-
-
-def filters(action: Action, wanted: Mapping[str, str | Iterable[str]] | None) -> dict[str, str]:
-    """
-    Give filters as the wire has them: ``Filter.n.Name`` and ``Filter.n.Value.m``.
-
-    :param action: The action that they are for.
-    :param wanted: A value or several for each field; a row passes with any of them. A
-        :class:`~libcloud.compute.types.NodeState` stands for all words of its state.
-    :raises TypeError: If the filters are not a mapping, or a value is not text.
-    :raises ValueError: If the action has no such filter, or the filter has no value, or a status
-        can never match.
-    """
-    if wanted is None:
-        return {}
-    if not isinstance(wanted, Mapping):
-        raise TypeError(f"ex_filters: expected a mapping, got {type_name(wanted)}")
-    params: dict[str, str] = {}
-    for n, (name, values) in enumerate(wanted.items(), 1):
-        if name not in action.filters:
-            allowed = " or ".join(map(repr, action.filters))
-            raise ValueError(f"ex_filters: expected {allowed}, got {name!r}")
-        argument = f"ex_filters[{name!r}]"
-        if isinstance(values, str):
-            values = [values]
-        found: list[str] = []
-        for value in several(values, argument):
-            found += _words(value, argument) if name == "status" else [text(value, argument)]
-        if not found:
-            raise ValueError(f"{argument}: expected a value or several, got none")
-        params[f"Filter.{n}.Name"] = name
-        params |= numbered(f"Filter.{n}.Value", dict.fromkeys(found))
-    return params
-
-
-def _words(value: object, argument: str) -> list[str]:
-    """Give the words of ``status`` that a state or a word stands for."""
-    if isinstance(value, NodeState):
-        state, got = value, f"NodeState.{value.name}"
-    else:
-        word = text(value, argument)
-        known = {state.value: state for state in NodeState}
-        if word in NODE_STATES or word.lower() not in known:
-            # A word that is in no table is sent: the endpoint may know more of them.
-            return [word]
-        state, got = known[word.lower()], repr(word)
-    words = [word for word, meaning in NODE_STATES.items() if meaning is state]
-    if not words:
-        raise ValueError(
-            f"{argument}: expected a word of the API or a NodeState that stands for some, got {got}"
-        )
-    if state is not value:
-        raise ValueError(
-            f"{argument}: expected a word of the API ({', '.join(map(repr, words))}) or"
-            f" NodeState.{state.name}, got {got}"
-        )
-    return words
-
-
-def metadata(values: Mapping[str, str], argument: str) -> dict[str, str]:
-    """
-    Give metadata as the wire has it: ``Name.n`` and ``Value.n``.
-
-    :raises TypeError: If the metadata are not a mapping, or a name or value is not text.
-    :raises ValueError: If there is no entry, or a name is empty, or a text cannot be sent.
-    """
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{argument}: expected a mapping, got {type_name(values)}")
-    if not values:
-        raise ValueError(f"{argument}: expected at least one name and value, got none")
-    for name, value in values.items():
-        text(name, f"{argument}, a name")
-        if not isinstance(value, str):
-            raise TypeError(f"{argument}[{name!r}]: expected text, got {type_name(value)}")
-        writable(value, f"{argument}[{name!r}]")
-    return numbered("Name", values.keys()) | numbered("Value", values.values())
-
-
-# Trees → objects and records
-
-
 def integer(value: object) -> int | None:
-    """Give a number on the wire, ``None`` where it is none."""
+    """Return a number on the wire, ``None`` where it is not valid."""
     number = _number(value) if isinstance(value, str) else value
     return number if isinstance(number, int) else None
 
 
 def time(value: object, field: str) -> datetime:
     """
-    Give a time on the wire: ISO 8601, in UTC where it names no zone.
+    Return a time on the wire: ISO 8601, in UTC where it names no zone.
 
-    :raises MalformedAnswerError: It is no such time.
+    :raises MalformedAnswerError: If it is not a such time.
     """
     try:
         if not isinstance(value, str):
@@ -226,7 +104,7 @@ def time(value: object, field: str) -> datetime:
             return moment.replace(tzinfo=timezone.utc)
         return moment.astimezone(timezone.utc)
     except (ValueError, OverflowError):
-        raise MalformedAnswerError(f"{field} is no time: {str(value)[:80]!r}") from None
+        raise MalformedAnswerError(f"{field} is not a time: {str(value)[:80]!r}") from None
 
 
 def to_true(answer: object) -> bool:
@@ -237,13 +115,13 @@ def to_true(answer: object) -> bool:
 
 
 def to_state(word: object) -> NodeState:
-    """Give the state that a word of ``status`` stands for."""
+    """Return the state that a word of ``status`` stands for."""
     return NODE_STATES.get(word, NodeState.UNKNOWN) if isinstance(word, str) else NodeState.UNKNOWN
 
 
 def to_nodes(rows: Iterable[Row], driver: NodeDriver, sizes: Sizes) -> list[Node]:
     """
-    Make the nodes of ``Instance`` elements.
+    Create the nodes of ``Instance`` elements.
 
     :param sizes: Those made before: nodes of one type share one
         :class:`~libcloud.compute.base.NodeSize`, without ``disk`` and ``bandwidth``, which an
@@ -314,7 +192,7 @@ def _node_image(row: Row, driver: NodeDriver) -> NodeImage | None:
 
 
 def to_size(row: Row, driver: NodeDriver) -> NodeSize:
-    """Make the size of an ``InstanceType`` element."""
+    """Create the size of an ``InstanceType`` element."""
     extra = _with_numbers(row, "cpu", "memory", "volume", "internalBandwidth", "externalBandwidth")
     volume = integer(extra.get("volume"))
     return NodeSize(
@@ -330,7 +208,7 @@ def to_size(row: Row, driver: NodeDriver) -> NodeSize:
 
 
 def to_image(row: Row, driver: NodeDriver) -> NodeImage:
-    """Make the image of a ``Template`` element."""
+    """Create the image of a ``Template`` element."""
     return NodeImage(
         id=row_id(row, "templateId"),
         name=_text(row, "templateName"),
@@ -340,7 +218,7 @@ def to_image(row: Row, driver: NodeDriver) -> NodeImage:
 
 
 def to_key_pair(row: Row, driver: NodeDriver) -> KeyPair:
-    """Make the key pair of a ``KeyPair`` element. The API does not give the public key back."""
+    """Create the key pair of a ``KeyPair`` element. The API does not give the public key back."""
     return KeyPair(
         name=row_id(row, "keyName"),
         public_key="",
@@ -352,7 +230,7 @@ def to_key_pair(row: Row, driver: NodeDriver) -> KeyPair:
 
 def to_volume(row: Row, driver: NodeDriver) -> StorageVolume:
     """
-    Make the volume of an ``InstanceVolume`` element.
+    Create the volume of an ``InstanceVolume`` element.
 
     ``size`` is the number as it came: the specification says MB, its example can only be GB.
     """
@@ -368,7 +246,7 @@ def to_volume(row: Row, driver: NodeDriver) -> StorageVolume:
 
 
 def to_network_interface(row: Row) -> NetworkInterface:
-    """Make the record of an ``InstanceNetworkInterface`` element."""
+    """Create the record of an ``InstanceNetworkInterface`` element."""
     from libcloud_mcs.records import NetworkInterface
 
     extra = _with_numbers(row, "bandwidth", "index")
@@ -385,7 +263,7 @@ def to_network_interface(row: Row) -> NetworkInterface:
 
 
 def to_balance(answer: Row) -> Balance:
-    """Make the record of ``GetBalance``."""
+    """Create the record of ``GetBalance``."""
     from libcloud_mcs.records import Balance
 
     amount = _text(answer, "balance")
@@ -394,13 +272,13 @@ def to_balance(answer: Row) -> Balance:
         if not balance.is_finite():
             raise InvalidOperation
     except InvalidOperation:
-        raise MalformedAnswerError(f"balance is no amount: {amount[:80]!r}") from None
+        raise MalformedAnswerError(f"balance is not an amount: {amount[:80]!r}") from None
     moment = answer.get("timestamp")
     return Balance(balance, time(moment, "timestamp") if moment else None)
 
 
 def to_contract(answer: Row) -> Contract:
-    """Make the record of ``GetInstanceContractInfo``."""
+    """Create the record of ``GetInstanceContractInfo``."""
     from libcloud_mcs.records import Contract
 
     return Contract(
@@ -412,7 +290,7 @@ def to_contract(answer: Row) -> Contract:
 
 def to_password_data(answer: Row, password: str, encrypted: bool) -> PasswordData:
     """
-    Make the record of ``GetPasswordData``.
+    Create the record of ``GetPasswordData``.
 
     :param password: The password itself.
     :param encrypted: Whether it came encrypted.
@@ -436,9 +314,9 @@ def to_metadata(answer: Row) -> dict[str, str]:
 
 def row_id(row: Row, *fields: str) -> str:
     """
-    Give the first of the fields that is there: what makes a row that row.
+    Return the first of the fields that is there: what makes a row that row.
 
-    :raises MalformedAnswerError: None is.
+    :raises MalformedAnswerError: If none is.
     """
     for field in fields:
         if value := _text(row, field):
@@ -449,12 +327,12 @@ def row_id(row: Row, *fields: str) -> str:
 def _text(row: Row, field: str) -> str:
     value = row.get(field, "")
     if not isinstance(value, str):
-        raise MalformedAnswerError(f"{field} is no text")
+        raise MalformedAnswerError(f"{field} is not text")
     return value
 
 
 def _with_numbers(row: Row, *fields: str) -> Row:
-    """Make numbers of a row's fields, in the row itself: it is nobody else's."""
+    """Convert a row's fields to numbers, in the row itself, which is not shared."""
     for field in fields:
         value = row.get(field)
         if isinstance(value, str):
@@ -464,7 +342,7 @@ def _with_numbers(row: Row, *fields: str) -> Row:
 
 @lru_cache(maxsize=1024)
 def _number(value: str) -> int | float | str:
-    """Give the number that a text is, or the text where it is none."""
+    """Return the number that a text is, or the text where it is not a number."""
     try:
         return int(value)
     except ValueError:
@@ -479,7 +357,7 @@ def _number(value: str) -> int | float | str:
 
 
 def time_if_any(value: object) -> datetime | None:
-    """Give a time on the wire, ``None`` where there is none or it is absurd."""
+    """Return a time on the wire, ``None`` where there is none or it is absurd."""
     try:
         return time(value, "") if value else None
     except MalformedAnswerError:
@@ -507,10 +385,10 @@ def _addresses(value: object) -> dict[str, bool]:
 
 def _is_private(address: str) -> bool:
     """
-    Tell whether an address is in a private range.
+    Check whether an address is in a private range.
 
-    :raises OSError: It is no address.
-    :raises ValueError: Likewise.
+    :raises OSError: If it is not a address.
+    :raises ValueError: If likewise.
     """
     if ":" in address:
         return _inet_pton(_AF_INET6, address)[0] & 0xFE == 0xFC

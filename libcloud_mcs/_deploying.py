@@ -18,7 +18,15 @@ from libcloud.compute.base import Node, NodeAuthPassword, NodeAuthSSHKey
 from libcloud.compute.deployment import FileDeployment, MultiStepDeployment, ScriptDeployment
 
 from libcloud_mcs import _key_text
-from libcloud_mcs._arguments import one_of, seconds, several, text, type_name, whole, writable
+from libcloud_mcs._arguments import (
+    one_of,
+    required_text,
+    seconds,
+    several,
+    type_name,
+    whole,
+    writable,
+)
 from libcloud_mcs._waiting import INTERFACES
 
 __all__ = ["Task", "for_libcloud"]
@@ -89,10 +97,10 @@ def for_libcloud(
         )
     others = () if ssh_alternate_usernames is None else ssh_alternate_usernames
     names = several(others, "ssh_alternate_usernames")
-    names = [text(name, "ssh_alternate_usernames") for name in names]
+    names = [required_text(name, "ssh_alternate_usernames") for name in names]
     return {
         "deploy": Task(deploy, has_key_pair),
-        "ssh_username": "" if ssh_username is None else text(ssh_username, "ssh_username"),
+        "ssh_username": "" if ssh_username is None else required_text(ssh_username, "ssh_username"),
         "ssh_alternate_usernames": names,
         "ssh_port": whole(ssh_port, "ssh_port", 1, 65535),
         "ssh_timeout": None if ssh_timeout is None else seconds(ssh_timeout, "ssh_timeout"),
@@ -116,13 +124,13 @@ def _check_deployment(deploy: Any, argument: str) -> None:
         for place, step in enumerate(deploy.steps):
             _check_deployment(step, f"{argument}.steps[{place}]")
     elif isinstance(deploy, FileDeployment):
-        text(deploy.target, f"{argument}.target")
+        required_text(deploy.target, f"{argument}.target")
         if not isinstance(deploy.source, (str, os.PathLike)):
             raise TypeError(f"{argument}.source: expected a path, got {type_name(deploy.source)}")
         with open(deploy.source, "rb"):
             pass
     elif isinstance(deploy, ScriptDeployment):
-        text(deploy.name, f"{argument}.name")
+        required_text(deploy.name, f"{argument}.name")
         for word in several(deploy.args, f"{argument}.args"):
             if not isinstance(word, str):
                 raise TypeError(f"{argument}.args: expected texts, got {type_name(word)}")
@@ -160,7 +168,7 @@ def _key_files(ssh_key: Any, password: str | bytes | None) -> str | list[str] | 
 
 def _unusable(key: str, password: str | bytes | None, alone: bool) -> tuple[str, str] | None:
     """
-    Say why paramiko cannot use a key, and what to do, ``None`` where it can.
+    Describe why paramiko cannot use a key, and what to do, ``None`` where it can.
 
     :param alone: Whether libcloud converts the key first, which it does with a single one.
     """
@@ -188,7 +196,7 @@ def _unusable(key: str, password: str | bytes | None, alone: bool) -> tuple[str,
 
 
 def _has_other_keys() -> bool:
-    """Tell whether there is a key where paramiko looks when it is given none."""
+    """Check whether there is a key where paramiko looks when it is given none."""
     for folder, kind in itertools.product((".ssh", "ssh"), ("rsa", "ecdsa", "ed25519")):
         if os.path.isfile(os.path.expanduser(f"~/{folder}/id_{kind}")):
             return True

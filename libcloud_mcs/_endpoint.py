@@ -51,7 +51,7 @@ class Endpoint(NamedTuple):
         Take the URL; or the parts, where one is given; or the variable ``MOS_URL``; or the public
         endpoint, which also has the parts that are not given.
 
-        :raises ValueError: What is given cannot be a URL, or part of one.
+        :raises ValueError: If what is given cannot be a URL, or part of one.
         """
         if url is not None:
             return cls.from_url(url)
@@ -75,7 +75,7 @@ class Endpoint(NamedTuple):
 
         :param url: ``http`` or ``https``, without credentials, query and fragment.
         :param argument: What the caller named it.
-        :raises ValueError: It is anything else. The message never quotes the URL.
+        :raises ValueError: If it is anything else. The message never quotes the URL.
         """
         if not isinstance(url, str):
             raise TypeError(f"{argument}: text was expected, not {type(url).__name__}")
@@ -105,7 +105,7 @@ class Endpoint(NamedTuple):
 
         :param port: ``None`` for the scheme's own.
         :param argument: The URL they are from; ``""`` when the caller gave the parts.
-        :raises ValueError: One of them cannot be part of a URL.
+        :raises ValueError: If one of them cannot be part of a URL.
         """
         for part, value in (("host", host), ("path", path)):
             if not isinstance(value, str):

@@ -40,7 +40,7 @@ _PRIVATE = re.compile(r"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY", re.MULTILINE)
 
 
 class _Form(NamedTuple):
-    """A form of keys that nobody takes, or a key's neighbour."""
+    """A form of keys that is not accepted, or a key's neighbour."""
 
     #: How a line of the text begins, as a pattern.
     begin: str
@@ -90,12 +90,12 @@ class PublicKey(NamedTuple):
 
 
 def wrong(argument: str, expected: str, got: str, hint: str = "") -> ValueError:
-    """Make the error of a key that is not what was expected."""
+    """Create the error of a key that is not what was expected."""
     return ValueError(f"{argument}: expected {expected}, got {got}{hint and '; ' + hint}")
 
 
 def is_text(value: str) -> bool:
-    """Tell the text of a key, in whatever form, from the path of a file."""
+    """Check the text of a key, in whatever form, from the path of a file."""
     marks = ("-----BEGIN", "---- BEGIN", "PuTTY-User-Key-File-", "\n", "\r")
     return any(mark in value for mark in marks) or bool(_KEY_LINE.search(value))
 
@@ -218,7 +218,7 @@ def _form(text: str) -> _Form | None:
 
 
 def _is_key(blob: bytes, kind: bytes) -> bool:
-    """Tell whether a blob is fields to its end, each behind its length, and the first the type."""
+    """Check whether a blob is fields to its end, each behind its length, and the first the type."""
     fields = []
     while blob:
         size = int.from_bytes(blob[:4], "big")

@@ -4,28 +4,25 @@ Whole lists from an endpoint that answers in pages.
 Nothing is known for sure of the endpoint's paging: how many rows it gives when it is not told,
 how many at most, whether it says how many there are. And rows come and go between two pages, which
 moves all rows behind them. So each page but the first starts with the last row of the one before:
-where it does not, the rows have moved. :func:`collect` walks again then; :func:`pages`, which has
-given rows away by then, goes back to where it knows its way.
+where it does not, the rows have moved. :func:`collect` repeats the pass then; :func:`pages`,
+which has returned rows by then, goes back to the rows that it knows.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, Iterator
-from contextvars import copy_context
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+from libcloud_mcs._concurrency import Workers
 
-__all__ = ["Fetch", "collect", "pages", "side_by_side"]
+__all__ = ["Fetch", "collect", "pages"]
 
 T = TypeVar("T")
-A = TypeVar("A")
 #: Gives the rows from an offset on, and the endpoint's total where it told one.
 Fetch = Callable[[int], tuple[list[T], "int | None"]]
 
-_WALKS = 3
+_PASSES = 3
 #: No list is as long as this.
 _BEYOND = 10**9
 
@@ -40,22 +37,22 @@ def collect(
     Fetch all rows of a list.
 
     :param fetch: Fetches one page.
-    :param identity: Gives what makes a row that row: its ID.
+    :param identity: The function that returns the ID of a row.
     :param most: How many rows there can be at most, where that is known.
     :param concurrency: How many pages may be fetched at once, from several threads, when the first
         has told how many rows there are.
     :return: The rows in the endpoint's order, each once. Where rows came and went during each of
-        several walks, all that were seen.
+        several passes, all that were seen.
     """
-    walks: list[dict[Hashable, T]] = []
-    for _ in range(_WALKS):
+    passes: list[dict[Hashable, T]] = []
+    for _ in range(_PASSES):
         with _Ahead(fetch, concurrency) as ahead:
-            rows, steady = _walk(ahead, identity, most)
+            rows, steady = _pass(ahead, identity, most)
         if steady:
             return list(rows.values())
-        walks.insert(0, rows)
+        passes.insert(0, rows)
     seen: dict[Hashable, T] = {}
-    for rows in walks:
+    for rows in passes:
         seen = {**seen, **{name: row for name, row in rows.items() if name not in seen}}
     return list(seen.values())
 
@@ -67,7 +64,7 @@ def pages(
     Fetch the rows of a list page by page, and keep none.
 
     :param fetch: Fetches one page.
-    :param identity: Gives what makes a row that row: its ID.
+    :param identity: The function that returns the ID of a row.
     :param concurrency: How many pages may be fetched, and kept until they are asked for, at once.
     :return: The pages, without rows that were in one before. No row is missing that was there
         throughout, as long as the endpoint keeps its order.
@@ -93,7 +90,7 @@ def pages(
                 knows_offsets = True
             if offset and not moved and not (overlap and page[:1] == before[-1:]):
                 moved, known = True, set(given)
-            # Behind a page of one row nobody can tell.
+            # Behind a page of one row this cannot be checked.
             if moved and offset and len(before) != 1 and not (page and page[0] in known):
                 # Rows before this page have gone: what follows the known ones is further up.
                 offset, before = max(0, offset - step), []
@@ -112,73 +109,13 @@ def pages(
                 return
 
 
-def side_by_side(function: Callable[[A], T], arguments: list[A], concurrency: int) -> list[T]:
-    """
-    Call a function for each of several arguments, from several threads.
-
-    :param concurrency: How many calls may be under way at once; ``1`` starts no thread.
-    :return: What it gave, in the order of the arguments.
-    """
-    with _Threads(min(concurrency, len(arguments))) as threads:
-        calls = [threads.submit(function, argument) for argument in arguments]
-        return [call() for call in calls]
-
-
-class _Threads:
-    """
-    Some threads, where there may be any. Else each call is made when its result is asked for:
-    with one thread, at the end of a program (the standard library starts none then), and where the
-    system has none left.
-
-    :param count: How many.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._pool: ThreadPoolExecutor | None = None
-
-    def __enter__(self) -> _Threads:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        if self._pool is not None:
-            # What nobody asks for any more is not begun; what has begun is waited for. Ctrl-C may
-            # come before all calls are submitted.
-            self._pool.shutdown(cancel_futures=True)
-
-    def submit(self, function: Callable[[A], T], argument: A) -> Callable[[], T]:
-        """
-        Begin a call.
-
-        :return: Gives its result, waiting for it.
-        """
-        if self._count > 1:
-            try:
-                # In the caller's context: how much time is left, and what tracing tools keep there.
-                context = copy_context()
-                return self._threads().submit(context.run, function, argument).result
-            except RuntimeError:
-                # From now on one after another. A call that was queued all the same is made twice,
-                # which does no harm: all of them only read.
-                self._count = 1
-        return lambda: function(argument)
-
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            # Imported when it is needed: many programs never do. At the end of a program, it fails.
-            from concurrent.futures import ThreadPoolExecutor
-
-            self._pool = ThreadPoolExecutor(self._count)
-        return self._pool
-
-
 class _Ahead(Generic[T]):
-    """Fetches pages before they are asked for: those at which a walk of full pages will come by."""
+    """Fetches pages before they are asked for: the offsets that a pass of full pages will reach."""
 
     def __init__(self, fetch: Fetch[T], concurrency: int) -> None:
         self._fetch = fetch
         self._concurrency = concurrency
-        self._threads = _Threads(concurrency)
+        self._threads = Workers(concurrency)
         self._looks_ahead = False
         self._offsets: Iterator[int] = iter(())
         self._pages: dict[int, Callable[[], tuple[list[T], int | None]]] = {}
@@ -213,7 +150,7 @@ class _Ahead(Generic[T]):
             self._pages[offset] = self._threads.submit(self._fetch, offset)
 
 
-def _walk(
+def _pass(
     fetch: Fetch[T], identity: Callable[[T], Hashable], most: int | None
 ) -> tuple[dict[Hashable, T], bool]:
     rows: dict[Hashable, T] = {}

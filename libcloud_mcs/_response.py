@@ -18,7 +18,7 @@ from libcloud_mcs.errors import MalformedAnswerError
 if TYPE_CHECKING:
     from lxml import etree
 
-__all__ = ["Refusal", "excerpt", "parse_answer", "without_signature"]
+__all__ = ["ErrorDocument", "excerpt", "parse_response", "without_signature"]
 
 _EXCERPT_LENGTH = 200
 #: What else than text a scalar may be in JSON, when numbers are read as text.
@@ -26,11 +26,11 @@ _WORDS = (b"null", b"true", b"false")
 _SIGNATURE = re.compile(r"(Signature(?:=|%3D))[A-Za-z0-9%+/=]+")
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer: the connection makes an error of it
+class ErrorDocument(Exception):  # noqa: N818 - it is an answer: the connection makes an error of it
     """
     The answer is the API's error document.
 
-    :ivar code: The error code, ``None`` when it is no number.
+    :ivar code: The error code, ``None`` when it is not a number.
     :ivar message: The endpoint's words.
     """
 
@@ -40,7 +40,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer: the connection makes 
         self.message = message
 
 
-def parse_answer(action: Action, body: bytes) -> Any:
+def parse_response(action: Action, body: bytes) -> Any:
     """
     Read the answer to an action.
 
@@ -48,15 +48,15 @@ def parse_answer(action: Action, body: bytes) -> Any:
     :param body: The bytes of the answer, XML or JSON.
     :return: The content of the answer: for ``return`` its text, else a ``dict``; in that of a set
         the repeated element is always a list of ``dict``.
-    :raises Refusal: The answer is an error document.
-    :raises MalformedAnswerError: It is anything else.
+    :raises ErrorDocument: If the answer is an error document.
+    :raises MalformedAnswerError: If it is anything else.
     """
     text = body.removeprefix(codecs.BOM_UTF8).lstrip()
     try:
         # Not by the content type: proxies and error pages get it wrong.
         root, content = _from_json(text) if text.startswith(b"{") else _from_xml(text)
         if root == "ErrorResponse":
-            raise _refusal(content)
+            raise _error_document(content)
         if root != f"{action.name}Response":
             raise ValueError(f"the root is {root[:80]!r}, not '{action.name}Response'")
         return _shaped(action, content)
@@ -69,7 +69,7 @@ def parse_answer(action: Action, body: bytes) -> Any:
 
 def excerpt(body: bytes, action: Action) -> str:
     """
-    Give the first words of an answer for a message, without what is secret in it.
+    Return the first words of an answer for a message, without what is secret in it.
 
     :param body: The bytes of the answer.
     :param action: The action that was asked for.
@@ -82,7 +82,7 @@ def excerpt(body: bytes, action: Action) -> str:
 
 
 def without_signature(text: str) -> str:
-    """Give a text without the signatures that stand in it as in a URL."""
+    """Return a text without the signatures that stand in it as in a URL."""
     return _SIGNATURE.sub(r"\1***", text)
 
 
@@ -135,7 +135,7 @@ def _from_json(body: bytes) -> tuple[str, Any]:
 
 
 def _json_value(value: Any) -> Any:
-    # In place: the document is nobody else's, and nearly all of it is text already.
+    # In place: the document is not shared, and nearly all of it is text already.
     if isinstance(value, dict):
         for name in [name for name, item in value.items() if type(item) is not str]:
             if value[name] is None:
@@ -148,14 +148,14 @@ def _json_value(value: Any) -> Any:
     return str(value) if isinstance(value, bool) else value
 
 
-def _refusal(content: Any) -> Refusal:
+def _error_document(content: Any) -> ErrorDocument:
     error = content.get("Error") if isinstance(content, dict) else None
     if not isinstance(error, dict):
         raise ValueError("an error document without an error")
     code, message = error.get("code", ""), error.get("message", "")
     if not isinstance(code, str) or not isinstance(message, str):
         raise ValueError("an error document without code and message")
-    return Refusal(int(code) if code.isascii() and code.isdigit() else None, message)
+    return ErrorDocument(int(code) if code.isascii() and code.isdigit() else None, message)
 
 
 def _shaped(action: Action, content: Any) -> Any:
@@ -175,7 +175,7 @@ def _shaped(action: Action, content: Any) -> Any:
     if isinstance(items, dict):
         items = [items]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError(f"{action.item_key} is no list of records")
+        raise ValueError(f"{action.item_key} is not a list of records")
     rows[action.item_key] = items
     return rows
 
@@ -187,4 +187,4 @@ def _record(value: Any, name: str) -> dict[str, Any]:
         return {}
     if isinstance(value, str) and not value.strip():
         return {}
-    raise ValueError(f"{name} is no record")
+    raise ValueError(f"{name} is not a record")

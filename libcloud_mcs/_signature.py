@@ -26,7 +26,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 def canonical_host(*, scheme: str, host: str, port: int | None) -> str:
     """
-    Give the host as it is signed and as the ``Host`` header carries it.
+    Return the host as it is signed and as the ``Host`` header carries it.
 
     :param scheme: ``http`` or ``https``.
     :param host: A host name or an address; an IPv6 address with or without brackets.
@@ -43,7 +43,7 @@ def canonical_host(*, scheme: str, host: str, port: int | None) -> str:
 
 def canonical_query(params: Mapping[str, str]) -> str:
     """
-    Give the parameters as they are signed: ordered by the bytes of their names, every byte
+    Return the parameters as they are signed: ordered by the bytes of their names, every byte
     outside ``A-Z a-z 0-9 - _ . ~`` written as ``%XX``.
 
     It is also a valid form body and URL query of the same parameters.
@@ -67,7 +67,7 @@ def _quoted_name(name: str) -> str:
 
 def string_to_sign(*, method: str, host: str, path: str, query: str) -> str:
     """
-    Give the text of which the signature is made.
+    Return the text of which the signature is made.
 
     :param method: ``GET`` or ``POST``.
     :param host: As :func:`canonical_host` gives it.
@@ -79,7 +79,7 @@ def string_to_sign(*, method: str, host: str, path: str, query: str) -> str:
 
 def sign(*, secret: str, text: str, signature_method: str) -> str:
     """
-    Give the signature of a string to sign, in base64.
+    Return the signature of a string to sign, in base64.
 
     :param secret: The account's secret.
     :param text: As :func:`string_to_sign` gives it.

@@ -67,7 +67,7 @@ _progress = _Progress()
 class _Tracked(_Connection):
     """
     What is added to a connection of urllib3: it records whether a request was sent, and keeps to
-    the time of the request as a whole. A socket's own timeout starts anew with each byte.
+    the time of the request as a whole. A socket's own timeout starts again with each byte.
     """
 
     #: When the present step has to be over.
@@ -110,7 +110,7 @@ class _Tracked(_Connection):
     def response_class(  # type: ignore[override] # a class, and called as one
         self, sock: socket.socket, **kwargs: Any
     ) -> http.client.HTTPResponse:
-        """Make the response that is read next, the tunnel's or the endpoint's."""
+        """Create the response that is read next, the tunnel's or the endpoint's."""
         return _Response(sock, self._end, **kwargs)
 
 
@@ -203,7 +203,7 @@ class _Adapter(HTTPAdapter):
         self._track(manager)
         return manager
 
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+    def cert_verify(self, conn: Any, *_: Any) -> None:
         """Leave the certificates to the context, which has read them already."""
         conn.cert_reqs = "CERT_REQUIRED"
 
@@ -243,7 +243,7 @@ class Session(requests.Session):
         :param proxy: The proxy's URL; ``""`` for none.
         :return: The response and its body; of a body that is larger than any response of the API,
             the beginning.
-        :raises requests.RequestException: It could not be sent, or there was no whole response in
+        :raises requests.RequestException: If it could not be sent, or no whole response came in
             time.
         """
         _progress.sent, _progress.end = None, end
@@ -259,7 +259,7 @@ class Session(requests.Session):
         ) as response:
             return response, _read_body(response)
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
+    def get_redirect_target(self, _: requests.Response) -> str | None:
         """Follow no redirect: a signed request is for its endpoint alone."""
         return None
 
@@ -300,12 +300,12 @@ def never_sent(error: Exception) -> bool:
 
 
 def certificate_refused(error: Exception) -> bool:
-    """Tell whether a request failed because the endpoint's certificate was refused."""
+    """Check whether a request failed because the endpoint's certificate was refused."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
 
 
 def reason(error: Exception) -> str:
-    """Say why a request failed, in few words and without its URL."""
+    """Describe why a request failed, in few words and without its URL."""
     causes = list(_causes(error))
     # The innermost error of the operating system says most.
     for cause in reversed(causes):

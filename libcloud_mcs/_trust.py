@@ -86,7 +86,7 @@ def _path(path: object, source: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _context(path: str, modified: int, size: int) -> ssl.SSLContext:
+def _context(path: str, *_version: int) -> ssl.SSLContext:
     # Reading a whole bundle takes about 20 ms, and drivers can share what came of it.
     context = create_urllib3_context()
     context.load_verify_locations(path)

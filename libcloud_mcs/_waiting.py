@@ -33,7 +33,7 @@ class Addresses(NamedTuple):
         return self._of(node, self.interface)
 
     def missing(self, node: Node) -> str:
-        """Say that a node has none of them, which it has instead, and how to wait for those."""
+        """Describe the addresses that a node has instead, and how to wait for those."""
         family = "IPv4 " if self.force_ipv4 else ""
         words = (
             f"runs but has no {INTERFACES[self.interface]} {family}address"
@@ -82,6 +82,11 @@ class _Awaited:
         self.missed = 0 if self.node else self.missed + 1
         self.named = self.node or self.named
 
+    def is_up(self, addresses: Addresses) -> bool:
+        """Check whether the node runs and has an address."""
+        node = self.node
+        return node is not None and node.state is NodeState.RUNNING and bool(addresses.of(node))
+
     def error(self, may_miss: bool) -> MCSError | None:
         """Return why the node cannot come up any more, ``None`` where it still can."""
         if self.node is None:
@@ -112,7 +117,7 @@ def until_running(
     :param addresses: Which addresses count.
     :param wait_period: Seconds between two looks, at most; the first come sooner.
     :param timeout: Seconds after which to give up.
-    :param may_miss: Whether nodes that stay missing are waited for none the less.
+    :param may_miss: Whether nodes that stay missing are waited for nevertheless.
     :return: Each node as it is now, with its addresses.
     :raises MCSError: If a node has failed, is gone, or did not come up in time.
     """
@@ -120,27 +125,39 @@ def until_running(
     all_awaited = [_Awaited(node) for node in nodes]
     interval = wait_period / 8
     while True:
-        found = look([awaited.named for awaited in all_awaited])
-        by_id = {str(node.id): node for node in found}
-        # A node that is on its way out may still have the name.
-        by_name = {node.name: node for node in sorted(found, key=_stays)}
-        late = []
-        for awaited in all_awaited:
-            awaited.see(by_id, by_name)
-            if error := awaited.error(may_miss):
-                raise error
-            node = awaited.node
-            if node is None or node.state is not NodeState.RUNNING or not addresses.of(node):
-                late.append(awaited)
+        _poll(look, all_awaited, may_miss)
+        late = [awaited for awaited in all_awaited if not awaited.is_up(addresses)]
         if not late:
             up = {each.node.id: each.node for each in all_awaited if each.node}
             return [(node, addresses.of(node)) for node in up.values()]
         left = end - time.monotonic()
         if left <= 0:
-            states = ", ".join(f"{each} {_state(each.node, addresses)}" for each in late)
-            raise MCSError(f"Timed out after {timeout} seconds: {states}")
+            raise _timed_out(late, addresses, timeout)
         time.sleep(min(interval, left, _LONGEST_SLEEP))
         interval = min(interval * 1.5, wait_period)
+
+
+def _poll(
+    look: Callable[[list[Node | str]], list[Node]], all_awaited: list[_Awaited], may_miss: bool
+) -> None:
+    """
+    Query all nodes once.
+
+    :raises MCSError: If a node cannot come up any more.
+    """
+    found = look([awaited.named for awaited in all_awaited])
+    by_id = {str(node.id): node for node in found}
+    # A node that is being deleted may still have the name.
+    by_name = {node.name: node for node in sorted(found, key=_stays)}
+    for awaited in all_awaited:
+        awaited.see(by_id, by_name)
+        if error := awaited.error(may_miss):
+            raise error
+
+
+def _timed_out(late: list[_Awaited], addresses: Addresses, timeout: float) -> MCSError:
+    states = ", ".join(f"{each} {_state(each.node, addresses)}" for each in late)
+    return MCSError(f"Timed out after {timeout} seconds: {states}")
 
 
 def _stays(node: Node) -> bool:

@@ -29,9 +29,9 @@ from libcloud_mcs._arguments import one_of, positive, whole
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._proxy import checked_proxy, environment_proxy, without_credentials
 from libcloud_mcs._signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
+from libcloud_mcs._throttle import Throttle
 from libcloud_mcs._transport import FAILURES, Session
 from libcloud_mcs._trust import Trust
-from libcloud_mcs._turns import Turns
 from libcloud_mcs.actions import ACTIONS, Action
 from libcloud_mcs.errors import MCSError, RateLimitError
 
@@ -51,12 +51,12 @@ def _as_it_is(answer: Any) -> Any:
     return answer
 
 
-class _Begun(NamedTuple):
+class _Channel(NamedTuple):
     """What a connection needs to send, in one process."""
 
     process: int
     session: Session
-    turns: Turns
+    throttle: Throttle
     #: The proxy's URL; ``""`` for none.
     proxy: str
 
@@ -142,10 +142,10 @@ class MCSConnection(ConnectionUserAndKey):
         self._proxy = None if proxy_url is None else checked_proxy(proxy_url, "proxy_url")
         secure = self.endpoint.secure or (self._proxy or "").startswith("https:")
         self._trust = Trust.choose(ca_cert) if secure or ca_cert is not None else None
-        self._begun: _Begun | None = None
+        self._begun: _Channel | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy has connections of its own.
+        # A copy has separate connections.
         return {**self.__dict__, "_begun": None}
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
@@ -181,16 +181,16 @@ class MCSConnection(ConnectionUserAndKey):
         A reading action is tried again after anything that may pass: no connection, a lost one, a
         busy or broken endpoint. One that changes or costs something is tried again only where it
         is certain that it was not carried out: no connection, and for a change also the statuses
-        429 and 503, which refuse. Each try is signed anew.
+        429 and 503, which refuse. Each try is signed again.
 
         :param action: The name of the action.
         :param params: Its own parameters; those that every request has are added.
-        :param read: Makes of the answer what the caller wants; it gets what
-            :func:`~libcloud_mcs._response.parse_answer` makes of it.
+        :param read: The function that converts the result; its argument is the result of
+            :func:`~libcloud_mcs._response.parse_response`.
         :return: What ``read`` gives.
-        :raises ValueError: A parameter cannot be written in UTF-8.
-        :raises MCSError: The action was not carried out.
-        :raises OutcomeUnknownError: It may have been carried out.
+        :raises ValueError: If A parameter cannot be written in UTF-8.
+        :raises MCSError: If the action was not carried out.
+        :raises OutcomeUnknownError: If it may have been carried out.
         """
         entry = ACTIONS[action]
         asked = dict(params or {})
@@ -205,26 +205,22 @@ class MCSConnection(ConnectionUserAndKey):
             tries += 1
             try:
                 begun = self._begin()
-                with begun.turns.turn(end):
+                with begun.throttle.slot(end):
                     return self._try(begun, entry, asked, read, end)
             except MCSError as error:
                 error.action, error.driver = action, self.driver
-                again, wait = error.retryable and tries < self.max_tries, 0.0
-                if again:
-                    told = error.retry_after if isinstance(error, RateLimitError) else 0
-                    wait = told or self.pause(tries)
-                    again = time.monotonic() + wait < end
+                delay = self._delay_before_retry(error, tries, end)
                 if isinstance(error, RateLimitError):
-                    begun.turns.too_many(wait if again else 0)
-                if not again:
+                    begun.throttle.rate_limited(delay or 0)
+                if delay is None:
                     raise
-                _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, wait, error)
-            time.sleep(wait)
+                _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, delay, error)
+            time.sleep(delay)
 
     @contextmanager
     def until(self, end: float) -> Iterator[None]:
         """
-        Make the calls in a block, of this thread and of those that it has work for it, end in time.
+        Limit the time of the calls in a block, of this thread and of its workers.
 
         :param end: When, on the clock of :func:`time.monotonic`.
         """
@@ -234,9 +230,17 @@ class MCSConnection(ConnectionUserAndKey):
         finally:
             _until.reset(token)
 
-    def pause(self, tries: int) -> float:
+    def _delay_before_retry(self, error: MCSError, tries: int, end: float) -> float | None:
+        """Return the seconds to wait before the next try, ``None`` if there is to be none."""
+        if not error.retryable or tries >= self.max_tries:
+            return None
+        retry_after = error.retry_after if isinstance(error, RateLimitError) else 0
+        delay = retry_after or self.backoff_delay(tries)
+        return delay if time.monotonic() + delay < end else None
+
+    def backoff_delay(self, tries: int) -> float:
         """
-        Give the seconds to wait after so many tries: by chance, up to a limit that grows.
+        Return the seconds to wait after so many tries: by chance, up to a limit that grows.
 
         :param tries: How many tries there were.
         """
@@ -246,10 +250,10 @@ class MCSConnection(ConnectionUserAndKey):
             longest = _MAX_WAIT
         return random.uniform(0, longest)
 
-    def _begin(self) -> _Begun:
+    def _begin(self) -> _Channel:
         """
-        Return what is needed to send, made anew in each process: a forked child must not write to
-        its parent's connections, nor wait for its threads.
+        Return the channel of this process: a forked child must not write to its parent's
+        connections, nor wait for its threads.
         """
         begun = self._begun
         if begun is None or begun.process != os.getpid():
@@ -261,12 +265,12 @@ class MCSConnection(ConnectionUserAndKey):
                     trust = Trust.choose(None)
             except (ValueError, ImportError) as error:
                 raise MCSError(f"nothing was sent: {error}") from None
-            begun = self._begun = _Begun(os.getpid(), Session(trust), Turns(), proxy)
+            begun = self._begun = _Channel(os.getpid(), Session(trust), Throttle(), proxy)
         return begun
 
     def _try(
         self,
-        begun: _Begun,
+        begun: _Channel,
         action: Action,
         params: dict[str, str],
         read: Callable[[Any], T],

@@ -26,18 +26,20 @@ from libcloud.compute.types import NodeState, Provider
 from libcloud_mcs import __version__, _key_text, keys
 from libcloud_mcs import _arguments as arguments
 from libcloud_mcs import _convert as convert
+from libcloud_mcs import _passwords as passwords
+from libcloud_mcs import _wire_values as wire_values
+from libcloud_mcs._concurrency import concurrent_map
 from libcloud_mcs._endpoint import Endpoint
-from libcloud_mcs._paging import Fetch, collect, pages, side_by_side
+from libcloud_mcs._lists import Filters, Lists, in_chunks
+from libcloud_mcs._outcomes import nothing_done
+from libcloud_mcs._paging import pages
+from libcloud_mcs._reconciling import reconcile
 from libcloud_mcs._waiting import INTERFACES, Addresses, until_running
-from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.connection import MCSConnection
 from libcloud_mcs.errors import (
     KeyPairNotFoundError,
     MCSError,
     NotFoundError,
-    OutcomeUnknownError,
-    PasswordNotReadyError,
-    PrivateKeyRequiredError,
 )
 
 if TYPE_CHECKING:
@@ -51,10 +53,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Row = dict[str, Any]
-Filters = Mapping[str, "str | Iterable[str]"]
 
-#: So many IDs or names go into one request.
-_NAMES_PER_REQUEST = 100
 #: So many seconds the last look at nodes that are waited for may take.
 _LAST_LOOK = 1.0
 
@@ -95,7 +94,7 @@ class MCSNodeDriver(NodeDriver):
     :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
     :param page_size: How many rows of a list to ask for in one request.
     :param concurrency: How many requests one verb may have in flight; ``1``: one after another.
-    :raises ValueError: An argument makes no sense. The message names it, and shows no secret.
+    :raises ValueError: If an argument makes no sense. The message names it, and shows no secret.
     """
 
     name = "Meituan MCS"
@@ -167,7 +166,7 @@ class MCSNodeDriver(NodeDriver):
     @classmethod
     def from_environment(cls, **kwargs: Any) -> MCSNodeDriver:
         """
-        Make a driver of what the service's own clients read from the environment: ``MOS_ACCESS``,
+        Create a driver of what the service's own clients read from the environment: ``MOS_ACCESS``,
         ``MOS_SECRET``, ``MOS_REGION`` and ``MOS_URL``.
 
         :param kwargs: Arguments of the constructor; they go before the environment.
@@ -186,6 +185,10 @@ class MCSNodeDriver(NodeDriver):
 
     def _ex_connection_class_kwargs(self) -> dict[str, Any]:
         return dict(self._connection_arguments)
+
+    @property
+    def _lists(self) -> Lists:
+        return Lists(self.connection, self.page_size, self.concurrency)
 
     # Images, sizes, locations
 
@@ -209,9 +212,9 @@ class MCSNodeDriver(NodeDriver):
         Get one template (``DescribeTemplates``).
 
         :param image_id: The image, its ID or its name.
-        :raises NotFoundError: There is no such template, or several have that name.
+        :raises NotFoundError: If there is no such template, or several have that name.
         """
-        wanted = _reference(image_id, NodeImage, "image_id")
+        wanted = arguments.required_id(image_id, NodeImage, "image_id")
         images = self.list_images()
         found = [image for image in images if image.id == wanted]
         found = found or [image for image in images if image.name == wanted]
@@ -234,7 +237,7 @@ class MCSNodeDriver(NodeDriver):
             ``price`` always ``None``, since the API has none; ``extra["cpu"]`` counts the cores.
         """
         self._check_location(location)
-        return self._list(
+        return self._lists.whole(
             "DescribeInstanceTypes",
             lambda rows: [convert.to_size(row, self) for row in rows],
             lambda size: size.id,
@@ -261,7 +264,7 @@ class MCSNodeDriver(NodeDriver):
         :param ex_filters: What to list: ``{"name": "mykey"}``, or several names in a list.
         :return: Key pairs; ``extra["keyId"]`` is the ID. The API gives no public key back.
         """
-        return self._list(
+        return self._lists.whole(
             "DescribeKeyPairs",
             lambda rows: [convert.to_key_pair(row, self) for row in rows],
             lambda pair: pair.name,
@@ -273,9 +276,9 @@ class MCSNodeDriver(NodeDriver):
         Get one key pair (``DescribeKeyPairs``).
 
         :param name: The key pair, its name or its ID.
-        :raises KeyPairNotFoundError: There is no such key pair.
+        :raises KeyPairNotFoundError: If there is no such key pair.
         """
-        wanted = _reference(name, KeyPair, "name")
+        wanted = arguments.required_id(name, KeyPair, "name")
         pairs = self.list_key_pairs()
         for found in (
             *(pair for pair in pairs if pair.name == wanted),
@@ -300,8 +303,10 @@ class MCSNodeDriver(NodeDriver):
         :raises ValueError: If the text is not such a key.
         :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
         """
-        arguments.text(name, "name")
-        key = _key_text.public_key(arguments.text(key_material, "key_material"), "key_material")
+        arguments.required_text(name, "name")
+        key = _key_text.public_key(
+            arguments.required_text(key_material, "key_material"), "key_material"
+        )
         return self._register(name, key)
 
     def import_key_pair_from_file(
@@ -318,13 +323,13 @@ class MCSNodeDriver(NodeDriver):
         :raises OSError: If the file cannot be read.
         :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
         """
-        arguments.text(name, "name")
+        arguments.required_text(name, "name")
         text = _key_text.read_file(key_file_path, "key_file_path", _key_text.PUBLIC)
         return self._register(name, _key_text.public_key(text, "key_file_path"))
 
     def create_key_pair(self, name: str) -> KeyPair:
         """
-        Make an RSA key pair here and register its public key (``ImportKeyPair``).
+        Create an RSA key pair here and register its public key (``ImportKeyPair``).
 
         When no clear answer came, the driver looks whether the key is registered. Where it cannot
         see that, the error has the private key in its attribute ``private_key``; so has any other
@@ -335,14 +340,14 @@ class MCSNodeDriver(NodeDriver):
         :raises ImportError: If the package ``cryptography`` is missing (the extra ``crypto``).
         :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
         """
-        made = self._make_key_pair(arguments.text(name, "name"))
+        made = self._make_key_pair(arguments.required_text(name, "name"))
         key = _key_text.PublicKey(made.public_key, made.fingerprint)
         try:
             pair = self._register(name, key, under_any_name=True)
             pair.private_key = made.private_key
             return pair
         except BaseException as error:
-            if not _nothing_done(error):
+            if not nothing_done(error):
                 error.private_key = made.private_key  # type: ignore[attr-defined]
                 if isinstance(error, MCSError):
                     error.message += "; 'private_key' of this error has the only copy of the key"
@@ -354,7 +359,7 @@ class MCSNodeDriver(NodeDriver):
 
         :param key_pair: The key pair, its name or its ID.
         """
-        name = _reference(key_pair, KeyPair, "key_pair")
+        name = arguments.required_id(key_pair, KeyPair, "key_pair")
         return self.connection.call("DeleteKeyPair", {"KeyName": name}, convert.to_true)
 
     def _make_key_pair(self, name: str) -> KeyPair:
@@ -370,7 +375,7 @@ class MCSNodeDriver(NodeDriver):
         """
         Register a public key, and look for it where that is refused or the outcome is unclear.
 
-        Somebody else may have registered it just before, and then an endpoint may refuse it.
+        Another client may have registered it just before, and then an endpoint may refuse it.
 
         :param under_any_name: Whether a pair of another name will do.
         """
@@ -383,20 +388,21 @@ class MCSNodeDriver(NodeDriver):
             return next(iter(of_name or (same if under_any_name else [])), None)
 
         try:
-            pair = self.connection.call(
-                "ImportKeyPair",
-                {"KeyName": name, "PublicKeyMaterial": key.line},
-                lambda answer: convert.to_key_pair(answer, self),
+            pair = reconcile(
+                self.connection,
+                lambda: self.connection.call(
+                    "ImportKeyPair",
+                    {"KeyName": name, "PublicKeyMaterial": key.line},
+                    lambda response: convert.to_key_pair(response, self),
+                ),
+                snapshot=tuple,
+                confirm=lambda _: registered(),
+                after_refusal=True,
             )
         except MCSError as error:
-            if not (isinstance(error, OutcomeUnknownError) or _refused(error)):
-                raise
-            try:
-                pair = self._unless_seen(error, registered)
-            except MCSError:
-                if also:
-                    error.message += f" (this key is registered as {', '.join(map(repr, also))})"
-                raise
+            if also:
+                error.message += f" (this key is registered as {', '.join(map(repr, also))})"
+            raise
         pair.public_key = key.line
         return pair
 
@@ -422,10 +428,10 @@ class MCSNodeDriver(NodeDriver):
         """
         if ex_node_ids is None and ex_names is None:
             return self._list_nodes(ex_filters=ex_filters)
-        wanted = [] if ex_node_ids is None else _several(ex_node_ids, "ex_node_ids")
-        ids = {_reference(node, Node, "ex_node_ids"): node for node in wanted}
-        wanted = [] if ex_names is None else _several(ex_names, "ex_names")
-        names = dict.fromkeys(_node_name(node, "ex_names") for node in wanted)
+        wanted = [] if ex_node_ids is None else arguments.several_things(ex_node_ids, "ex_node_ids")
+        ids = {arguments.required_id(node, Node, "ex_node_ids"): node for node in wanted}
+        wanted = [] if ex_names is None else arguments.several_things(ex_names, "ex_names")
+        names = dict.fromkeys(arguments.node_name(node, "ex_names") for node in wanted)
         found = {
             node.id: node
             for node in self._find_nodes("InstanceId", list(ids), ex_filters)
@@ -444,22 +450,20 @@ class MCSNodeDriver(NodeDriver):
         self, parameter: str, wanted: list[str], ex_filters: Filters | None
     ) -> list[Node]:
         """List the nodes with one of these IDs or names, and perhaps others."""
-        found: list[Node] = []
-        for start in range(0, len(wanted), _NAMES_PER_REQUEST):
-            some = wanted[start : start + _NAMES_PER_REQUEST]
-            most = len(some) if parameter == "InstanceId" else None
-            try:
-                found += self._list_nodes(convert.numbered(parameter, some), ex_filters, most)
-            except MCSError as error:
-                if not _refused(error):
-                    raise
-                # One that does not exist, perhaps. Which one, only the whole list can tell.
-                return self._list_nodes(ex_filters=ex_filters)
-        return found
+        most_per_chunk = parameter == "InstanceId"
+        return in_chunks(
+            wanted,
+            lambda some: self._list_nodes(
+                wire_values.numbered(parameter, some),
+                ex_filters,
+                len(some) if most_per_chunk else None,
+            ),
+            lambda: self._list_nodes(ex_filters=ex_filters),
+        )
 
     def ex_iterate_nodes(self, ex_filters: Filters | None = None) -> Iterator[Node]:
         """
-        Give all nodes one after another, a page at a time (``DescribeInstances``).
+        Return all nodes one after another, a page at a time (``DescribeInstances``).
 
         However many nodes there are, only those of some pages are in memory: ``page_size`` and
         ``concurrency`` say how many. Nodes may be destroyed meanwhile: none is given twice, and
@@ -467,7 +471,7 @@ class MCSNodeDriver(NodeDriver):
 
         :param ex_filters: As for :meth:`list_nodes`.
         """
-        fetch = self._fetcher("DescribeInstances", self._node_reader(), ex_filters=ex_filters)
+        fetch = self._lists.fetcher("DescribeInstances", self._node_reader(), ex_filters=ex_filters)
         return (
             node for page in pages(fetch, lambda node: node.id, self.concurrency) for node in page
         )
@@ -478,7 +482,7 @@ class MCSNodeDriver(NodeDriver):
         ex_filters: Filters | None = None,
         most: int | None = None,
     ) -> list[Node]:
-        return self._list(
+        return self._lists.whole(
             "DescribeInstances",
             self._node_reader(),
             lambda node: node.id,
@@ -497,9 +501,9 @@ class MCSNodeDriver(NodeDriver):
         Get one node (``DescribeInstances``).
 
         :param node_id: Its ID, or its name; looked for in this order.
-        :raises NotFoundError: There is no such node.
+        :raises NotFoundError: If there is no such node.
         """
-        wanted = _reference(node_id, Node, "node_id")
+        wanted = arguments.required_id(node_id, Node, "node_id")
         found = self.list_nodes(ex_node_ids=[wanted])
         for node in sorted(found, key=lambda node: node.id != wanted):
             return node
@@ -516,7 +520,7 @@ class MCSNodeDriver(NodeDriver):
         """
         return self.connection.call(
             "DescribeInstanceStatus",
-            {"InstanceId": _reference(node, Node, "node")},
+            {"InstanceId": arguments.required_id(node, Node, "node")},
             lambda answer: convert.to_state(answer.get("status")),
         )
 
@@ -531,7 +535,7 @@ class MCSNodeDriver(NodeDriver):
         ex_duration: str | timedelta | None = None,
     ) -> Node:
         """
-        Make and start a node (``CreateInstance``). **This costs money.**
+        Create and start a node (``CreateInstance``). **This costs money.**
 
         :param name: The node's name; no two nodes of an account share one.
         :param size: The size, its ID or its name.
@@ -544,23 +548,23 @@ class MCSNodeDriver(NodeDriver):
             hours. Left out, the endpoint takes a month.
         :return: The node as the endpoint describes it right away: still being made. When no clear
             answer came, the node of that name, if there was none before.
-        :raises InsufficientBalanceError: The account cannot pay for it. Nothing was made.
-        :raises NotFoundError: There is no such image. Nothing was sent that costs anything.
-        :raises KeyPairNotFoundError: There is no such key pair. Likewise.
-        :raises OutcomeUnknownError: It may have been made, and billed, and was not seen.
+        :raises InsufficientBalanceError: If the account cannot pay for it. Nothing was made.
+        :raises NotFoundError: If there is no such image. Nothing was sent that costs anything.
+        :raises KeyPairNotFoundError: If there is no such key pair. Likewise.
+        :raises OutcomeUnknownError: If it may have been made, and billed, and was not seen.
         """
         params = {
-            "InstanceName": arguments.text(name, "name"),
-            "InstanceType": _reference(size, NodeSize, "size"),
+            "InstanceName": arguments.required_text(name, "name"),
+            "InstanceType": arguments.required_id(size, NodeSize, "size"),
         }
-        _reference(image, NodeImage, "image")
+        arguments.required_id(image, NodeImage, "image")
         self._check_location(location)
-        if lease := convert.duration(ex_duration, "ex_duration"):
+        if lease := wire_values.duration(ex_duration, "ex_duration"):
             params["Duration"] = lease
         if auth is not None and ex_keyname is not None:
             raise ValueError("auth, ex_keyname: only one of them can be given")
         if ex_keyname is not None:
-            _reference(ex_keyname, KeyPair, "ex_keyname")
+            arguments.required_id(ex_keyname, KeyPair, "ex_keyname")
         key = self._key_of(auth)
 
         params["ImageId"] = self._image_id(image)
@@ -568,23 +572,24 @@ class MCSNodeDriver(NodeDriver):
             params["KeyName"] = self._registered(key).name
         elif ex_keyname is not None:
             params["KeyName"] = self._key_name(ex_keyname)
-        before = self._look_before(lambda: self._ids_of(name))
-        try:
-            return self.connection.call(
-                "CreateInstance", params, lambda answer: convert.to_nodes([answer], self, {})[0]
-            )
-        except OutcomeUnknownError as error:
-            if before is None:
-                raise
-            return self._unless_seen(error, lambda: self._made_since(before, name, _names_of(size)))
+        return reconcile(
+            self.connection,
+            lambda: self.connection.call(
+                "CreateInstance", params, lambda row: convert.to_nodes([row], self, {})[0]
+            ),
+            snapshot=lambda: self._ids_of(name),
+            confirm=lambda before: self._made_since(before, name, arguments.names_of(size)),
+        )
 
     def _ids_of(self, name: str) -> set[str | None]:
         return {node.id for node in self.list_nodes(ex_names=[name])}
 
     def _made_since(self, before: set[str | None], name: str, size: set[str]) -> Node | None:
-        """Give the node of that name, and of that size if it tells, that was not there before."""
+        """Return the node of that name, and of that size if it tells, that was not there before."""
         for node in self.list_nodes(ex_names=[name]):
-            if node.id not in before and (node.size is None or size & _names_of(node.size)):
+            if node.id not in before and (
+                node.size is None or size & arguments.names_of(node.size)
+            ):
                 return node
         return None
 
@@ -625,12 +630,12 @@ class MCSNodeDriver(NodeDriver):
 
     def ex_rebuild_node(self, node: Node | str, image: NodeImage | str | None = None) -> bool:
         """
-        Write a node's system disk anew (``RebuildInstanceRootImage``). What is on it is lost.
+        Rewrite a node's system disk (``RebuildInstanceRootImage``). What is on it is lost.
 
         :param node: The node, its ID or its name.
         :param image: The image, its ID or its name; ``None``: the one it was made from.
         """
-        name = _reference(node, Node, "node")
+        name = arguments.required_id(node, Node, "node")
         params = {} if image is None else {"ImageId": self._image_id(image)}
         return self._change("RebuildInstanceRootImage", name, params)
 
@@ -642,19 +647,16 @@ class MCSNodeDriver(NodeDriver):
         :param duration: How much longer: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole hours.
             Left out, the endpoint takes a month.
         :return: ``True``, also when no clear answer came and the lease ends later than before.
-        :raises OutcomeUnknownError: It may have been renewed, and billed, and that was not seen.
+        :raises OutcomeUnknownError: If it may have been renewed, and billed, and that was not seen.
         """
-        lease = convert.duration(duration, "duration")
-        name = _reference(node, Node, "node")
-        before = self._look_before(lambda: self.ex_get_contract(name))
-        try:
-            return self._change("RenewInstance", name, {"Duration": lease} if lease else {})
-        except OutcomeUnknownError as error:
-            if before is None:
-                raise
-            return self._unless_seen(
-                error, lambda: self.ex_get_contract(name).expire_at > before.expire_at
-            )
+        lease = wire_values.duration(duration, "duration")
+        name = arguments.required_id(node, Node, "node")
+        return reconcile(
+            self.connection,
+            lambda: self._change("RenewInstance", name, {"Duration": lease} if lease else {}),
+            snapshot=lambda: self.ex_get_contract(name),
+            confirm=lambda before: bool(self.ex_get_contract(name).expire_at > before.expire_at),
+        )
 
     def ex_change_node_size(
         self,
@@ -663,7 +665,7 @@ class MCSNodeDriver(NodeDriver):
         ex_duration: str | timedelta | None = None,
     ) -> bool:
         """
-        Give a node another size (``ChangeInstanceType``). **This costs money.**
+        Return a node another size (``ChangeInstanceType``). **This costs money.**
 
         :param node: The node, its ID or its name.
         :param new_size: The size, its ID or its name.
@@ -671,25 +673,25 @@ class MCSNodeDriver(NodeDriver):
             whole hours. Left out, the endpoint takes a month.
         :return: ``True``, also when no clear answer came and the node has the size, which it had
             not before.
-        :raises OutcomeUnknownError: It may have been changed, and billed, and that was not seen;
+        :raises OutcomeUnknownError: If it may have been changed, and billed, and that was not seen;
             with a size that the node had before, it never can be.
         """
-        name = _reference(node, Node, "node")
-        params = {"InstanceType": _reference(new_size, NodeSize, "new_size")}
-        if lease := convert.duration(ex_duration, "ex_duration"):
+        name = arguments.required_id(node, Node, "node")
+        params = {"InstanceType": arguments.required_id(new_size, NodeSize, "new_size")}
+        if lease := wire_values.duration(ex_duration, "ex_duration"):
             params["Duration"] = lease
-        names = _names_of(new_size)
-        before = self._look_before(lambda: self._has_size(name, names))
-        try:
-            return self._change("ChangeInstanceType", name, params)
-        except OutcomeUnknownError as error:
-            if before is not False:
-                raise
-            return self._unless_seen(error, lambda: self._has_size(name, names))
+        names = arguments.names_of(new_size)
+        return reconcile(
+            self.connection,
+            lambda: self._change("ChangeInstanceType", name, params),
+            # A size that the node had before confirms nothing.
+            snapshot=lambda: not self._has_size(name, names) or None,
+            confirm=lambda _: self._has_size(name, names),
+        )
 
     def _has_size(self, node: str, size: set[str]) -> bool:
         now = self.ex_get_node(node).size
-        return now is not None and bool(size & _names_of(now))
+        return now is not None and bool(size & arguments.names_of(now))
 
     def ex_get_contract(self, node: Node | str) -> Contract:
         """
@@ -697,7 +699,7 @@ class MCSNodeDriver(NodeDriver):
 
         :param node: The node, its ID or its name.
         """
-        params = {"InstanceId": _reference(node, Node, "node")}
+        params = {"InstanceId": arguments.required_id(node, Node, "node")}
         return self.connection.call("GetInstanceContractInfo", params, convert.to_contract)
 
     def ex_get_metadata(self, node: Node | str) -> dict[str, str]:
@@ -706,7 +708,7 @@ class MCSNodeDriver(NodeDriver):
 
         :param node: The node, its ID or its name.
         """
-        params = {"InstanceId": _reference(node, Node, "node")}
+        params = {"InstanceId": arguments.required_id(node, Node, "node")}
         return self.connection.call("GetInstanceMetadata", params, convert.to_metadata)
 
     def ex_set_metadata(self, node: Node | str, metadata: Mapping[str, str]) -> bool:
@@ -716,7 +718,7 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         :param metadata: Names and values, both text.
         """
-        return self._change("PutInstanceMetadata", node, convert.metadata(metadata, "metadata"))
+        return self._change("PutInstanceMetadata", node, wire_values.metadata(metadata, "metadata"))
 
     def ex_get_password_data(
         self,
@@ -730,28 +732,19 @@ class MCSNodeDriver(NodeDriver):
         :param node: The node, its ID or its name.
         :param private_key: For a node with a key pair: its RSA private key, as text or bytes in
             PEM or OpenSSH's form, or the path of a file with it.
-        :param passphrase: What the private key is encrypted with, where it is; an empty one is
-            none.
-        :raises PasswordNotReadyError: The node is still being made.
-        :raises PrivateKeyRequiredError: The node has a key pair, and no private key was given.
-        :raises WrongPrivateKeyError: The private key belongs to another key pair.
-        :raises ValueError: The private key cannot be read.
-        :raises ImportError: The package ``cryptography`` is missing (the extra ``crypto``).
+        :param passphrase: What the private key is encrypted with, where it is; an empty one
+            means no passphrase.
+        :raises PasswordNotReadyError: If the node is still being made.
+        :raises PrivateKeyRequiredError: If the node has a key pair, and no private key was given.
+        :raises WrongPrivateKeyError: If the private key belongs to another key pair.
+        :raises ValueError: If the private key cannot be read.
+        :raises ImportError: If the package ``cryptography`` is missing (the extra ``crypto``).
         """
         key = None if private_key is None else keys.load_private_key(private_key, passphrase)
-        answer = self._password_answer(_reference(node, Node, "node"))
-        encrypted, password = _is_encrypted(answer), answer["passwordData"]
-        if encrypted:
-            if key is None:
-                name = answer.get("keypairName") or answer.get("keypairId")
-                raise PrivateKeyRequiredError(
-                    f"private_key: the password is encrypted with the key pair {name!r}; its"
-                    " private key is needed",
-                    action="GetPasswordData",
-                    driver=self,
-                )
-            password = keys.decrypt_password(password, key)
-        return convert.to_password_data(answer, password, encrypted)
+        response = passwords.login(self.connection, arguments.required_id(node, Node, "node"))
+        encrypted = passwords.is_encrypted(response)
+        password = passwords.decrypted(self.connection, response, key)
+        return convert.to_password_data(response, password, encrypted)
 
     def ex_list_network_interfaces(self, node: Node | str) -> list[NetworkInterface]:
         """
@@ -761,7 +754,7 @@ class MCSNodeDriver(NodeDriver):
         """
         return self.connection.call(
             "DescribeInstanceNetworkInterfaces",
-            {"InstanceId": _reference(node, Node, "node")},
+            {"InstanceId": arguments.required_id(node, Node, "node")},
             lambda answer: [
                 convert.to_network_interface(row) for row in answer["InstanceNetworkInterface"]
             ],
@@ -776,9 +769,9 @@ class MCSNodeDriver(NodeDriver):
             specification says MB, its example can only be GB.
         """
         if node is not None:
-            return self._volumes(_reference(node, Node, "node"))
+            return self._volumes(arguments.required_id(node, Node, "node"))
         ids = [str(node.id) for node in self.list_nodes()]
-        found = side_by_side(self._volumes_if_any, ids, self.concurrency)
+        found = concurrent_map(self._volumes_if_any, ids, self.concurrency)
         return [volume for volumes in found for volume in volumes]
 
     def _volumes(self, node_id: str) -> list[StorageVolume]:
@@ -820,9 +813,9 @@ class MCSNodeDriver(NodeDriver):
             says which, and of one that runs which addresses it has.
         :raises NotFoundError: If no node has an ID or name that was given.
         """
-        nodes = _several(nodes, "nodes")
+        nodes = arguments.several_things(nodes, "nodes")
         # By their IDs, each once.
-        awaited = {_reference(node, Node, "nodes"): node for node in nodes}
+        awaited = {arguments.required_id(node, Node, "nodes"): node for node in nodes}
         arguments.seconds(wait_period, "wait_period")
         arguments.seconds(timeout, "timeout")
         addresses = Addresses(
@@ -882,7 +875,7 @@ class MCSNodeDriver(NodeDriver):
         **create_node_kwargs: Any,
     ) -> Node:
         """
-        Make a node, wait for it, and run a deployment on it over SSH, as libcloud does it.
+        Create a node, wait for it, and run a deployment on it over SSH, as libcloud does it.
         **This costs money.**
 
         What is known to fail fails before anything is sent: files that cannot be read, keys that
@@ -963,14 +956,18 @@ class MCSNodeDriver(NodeDriver):
     ) -> Node:
         # By now the node has a password, which it had not when it was made, and with it comes the
         # name of its account.
+        node_id = arguments.required_id(node, Node, "node")
         if not (ssh_password or ssh_key_file or ssh_key_password):
-            answer = self._login_answer(node, needed=not task.has_key_pair)
-            if not _is_encrypted(answer):
-                ssh_password = answer.get("passwordData")
+            if task.has_key_pair:
+                login = passwords.login_if_any(self.connection, node_id, node.name)
+            else:
+                login = passwords.login(self.connection, node_id)
+            if not passwords.is_encrypted(login):
+                ssh_password = login.get("passwordData")
         elif not ssh_username:
-            answer = self._login_answer(node, needed=False)
+            login = passwords.login_if_any(self.connection, node_id, node.name)
         if not ssh_username:
-            ssh_username = answer.get("account") or "root"
+            ssh_username = login.get("account") or "root"
         deployed: Node = super()._connect_and_run_deployment_script(
             task,
             node,
@@ -986,152 +983,33 @@ class MCSNodeDriver(NodeDriver):
         )
         return deployed
 
-    def _login_answer(self, node: Node, needed: bool) -> Row:
-        """
-        Ask for the account and password of a node that runs.
-
-        :param needed: Whether there is no other way to log in.
-        :return: The answer, empty where nothing came that could be used.
-        """
-        node_id = arguments.reference(node, Node, "node")
-        if needed:
-            return self._password_answer(node_id)
-        try:
-            return self.connection.call(
-                "GetPasswordData", {"InstanceId": node_id}, convert.to_metadata
-            )
-        except MCSError as error:
-            _log.warning(
-                "logging in to the node %r without GetPasswordData, which failed: %s",
-                node.name,
-                error,
-            )
-            return {}
-
-    # What the verbs stand on
-
-    def _look_before(self, see: Callable[[], T]) -> T | None:
-        """
-        Look how things are before something is asked for that costs money.
-
-        :return: ``None`` where that cannot be seen; then an unclear outcome will stay unclear.
-        """
-        try:
-            return see()
-        except MCSError as error:
-            _log.debug("how things are before a bill could not be seen: %s", error)
-            return None
-
-    def _unless_seen(self, error: MCSError, see: Callable[[], T | None]) -> T:
-        """
-        Look whether what an action was to do is there none the less.
-
-        :param error: What became of the action. After an unclear outcome it may still be under way,
-            and the driver looks some times; after a refusal once.
-        :raises MCSError: The error, if it was not seen.
-        """
-        unclear = isinstance(error, OutcomeUnknownError)
-        looks = self.connection.max_tries if unclear else 1
-        for tries in range(1, looks + 1):
-            try:
-                if seen := see():
-                    return seen
-            except MCSError as failed:
-                error.message += f" (looking failed: {failed})"
-                raise error from None
-            if tries < looks:
-                time.sleep(self.connection.pause(tries))
-        if unclear:
-            error.message += " (looked for, not seen; it may be under way)"
-        raise error from None
+    # Helpers
 
     def _change(
         self, action: str, node: Node | str, params: Mapping[str, str] | None = None
     ) -> bool:
         """Carry an action out that changes one node and answers ``return``."""
-        name = _reference(node, Node, "node")
+        name = arguments.required_id(node, Node, "node")
         return self.connection.call(action, {"InstanceId": name, **(params or {})}, convert.to_true)
-
-    def _list(
-        self,
-        action: str,
-        read: Callable[[list[Row]], list[T]],
-        identity: Callable[[T], str | None],
-        params: Mapping[str, str] | None = None,
-        ex_filters: Filters | None = None,
-        most: int | None = None,
-    ) -> list[T]:
-        """Get a whole list, page by page."""
-        fetch = self._fetcher(action, read, params, ex_filters)
-        return collect(fetch, identity, most, self.concurrency)
-
-    def _fetcher(
-        self,
-        action: str,
-        read: Callable[[list[Row]], list[T]],
-        params: Mapping[str, str] | None = None,
-        ex_filters: Filters | None = None,
-    ) -> Fetch[T]:
-        """Make the function that fetches one page of a list, and makes objects of its rows."""
-        entry = ACTIONS[action]
-        wanted = {**(params or {}), **convert.filters(entry, ex_filters)}
-        limit = {"Limit": str(self.page_size)}
-
-        def fetch(offset: int) -> tuple[list[T], int | None]:
-            page = {**limit, "Offset": str(offset)}
-            try:
-                return self.connection.call(action, wanted | page, rows_and_total)
-            except MCSError as error:
-                if wanted or not limit or not _refused(error):
-                    raise
-                # There is nothing in it to refuse but a limit that is too high here.
-                limit.clear()
-                return fetch(offset)
-
-        def rows_and_total(answer: Row) -> tuple[list[T], int | None]:
-            return read(answer[entry.item_key]), convert.integer(answer.get("Total"))
-
-        return fetch
-
-    def _password_answer(self, node_id: str) -> Row:
-        not_ready = "the node has no password yet; wait until it is running"
-        try:
-            answer = self.connection.call(
-                "GetPasswordData", {"InstanceId": node_id}, convert.to_metadata
-            )
-        except MCSError as error:
-            # Which 4xx it is, the specification does not say. The node's state does.
-            if not _refused(error) or self.ex_get_node_state(node_id) is not NodeState.PENDING:
-                raise
-            raise PasswordNotReadyError(
-                not_ready,
-                action=error.action,
-                http_code=error.http_code,
-                code=error.code,
-                driver=self,
-            ) from error
-        if not answer.get("passwordData"):
-            raise PasswordNotReadyError(not_ready, action="GetPasswordData", driver=self)
-        return answer
 
     def _check_location(self, location: NodeLocation | str | None) -> None:
         if location is None:
             return
         here = self.list_locations()[0].id
-        if (there := _reference(location, NodeLocation, "location")) != here:
+        if (there := arguments.required_id(location, NodeLocation, "location")) != here:
             raise ValueError(
                 f"location: expected {here!r}, the only one of this endpoint, got {there!r}; each"
-                " region has an endpoint of its own"
+                " region has its own endpoint"
             )
 
     def _image_id(self, image: NodeImage | str) -> str:
-        """Give the ID of an image: the only thing that the wire takes for one."""
-        name = _reference(image, NodeImage, "image")
+        """Return the ID of an image: the only thing that the wire takes for one."""
+        name = arguments.required_id(image, NodeImage, "image")
         return name if isinstance(image, NodeImage) else self.get_image(name).id
 
     def _key_name(self, key_pair: KeyPair | str) -> str:
-        """Give the name of a key pair: the only thing that is sure to be taken for a new node."""
-        name = _reference(key_pair, KeyPair, "ex_keyname")
+        """Return the name of a key pair: the only thing that is sure to be taken for a new node."""
+        name = arguments.required_id(key_pair, KeyPair, "ex_keyname")
         return name if isinstance(key_pair, KeyPair) else self.get_key_pair(name).name
 
     def _key_of(self, auth: NodeAuthSSHKey | NodeAuthPassword | None) -> _key_text.PublicKey | None:
@@ -1140,63 +1018,13 @@ class MCSNodeDriver(NodeDriver):
         if not isinstance(auth, (NodeAuthSSHKey, NodeAuthPassword)):
             raise TypeError(f"auth: expected a NodeAuthSSHKey, got {arguments.type_name(auth)}")
         self._get_and_check_auth(auth)
-        pubkey = arguments.text(cast("NodeAuthSSHKey", auth).pubkey, "auth")
+        pubkey = arguments.required_text(cast("NodeAuthSSHKey", auth).pubkey, "auth")
         return _key_text.public_key(pubkey, "auth")
 
     def _registered(self, key: _key_text.PublicKey) -> KeyPair:
-        """Give the registered key pair of a public key, registering it where there is none."""
+        """Return the registered key pair of a public key, registering it where there is none."""
         for pair in self.list_key_pairs():
             if pair.fingerprint == key.fingerprint:
                 return pair
         name = f"libcloud-{key.fingerprint.replace(':', '')}"
         return self._register(name, key, under_any_name=True)
-
-
-def _names_of(size: NodeSize | str) -> set[str]:
-    """Give what may name a size; an answer may have only one of its ID and its name."""
-    return {size.id, size.name} if isinstance(size, NodeSize) else {size}
-
-
-def _node_name(value: Node | str, argument: str) -> str:
-    name = _reference(value, Node, argument)
-    return arguments.text(value.name, f"{argument}.name") if isinstance(value, Node) else name
-
-
-def _is_encrypted(answer: Row) -> bool:
-    """Tell whether the password in an answer is encrypted, with a key pair that it names."""
-    return bool(answer.get("keypairId") or answer.get("keypairName"))
-
-
-def _refused(error: MCSError) -> bool:
-    """
-    Tell whether the endpoint did not like what was named. Which 4xx says so, the specification
-    leaves open, so it is any that does not say something else.
-    """
-    return 400 <= error.http_code < 500 and type(error) in (MCSError, NotFoundError)
-
-
-def _nothing_done(error: BaseException) -> bool:
-    """Tell whether it is certain that an action was not carried out: refused, or never sent."""
-    if not isinstance(error, MCSError) or isinstance(error, OutcomeUnknownError):
-        return False
-    return error.http_code < 500
-
-
-def _several(named: Iterable[T], argument: str) -> list[T]:
-    """Check a list of what names nodes. People keep things by their IDs: of a mapping, its keys."""
-    return arguments.several(named.keys() if isinstance(named, Mapping) else named, argument)
-
-
-def _reference(value: object, kind: type, argument: str) -> str:
-    """
-    Check what names a thing, see :func:`arguments.reference`.
-
-    :raises ValueError: If the thing is another cloud's.
-    """
-    home = getattr(value, "driver", None)
-    if isinstance(home, NodeDriver) and not isinstance(home, MCSNodeDriver):
-        raise ValueError(
-            f"{argument}: expected a {kind.__name__} of {MCSNodeDriver.name},"
-            f" got one of {home.name}"
-        )
-    return arguments.reference(value, kind, argument)

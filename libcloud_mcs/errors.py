@@ -116,7 +116,7 @@ class MalformedAnswerError(MCSError, MalformedResponseError):
 
 class OutcomeUnknownError(MCSError):
     """
-    A change or a bill may have been carried out, or not: nobody could tell.
+    A change or a bill may have been carried out, or not: the outcome is unknown.
 
     It is never right to simply repeat the call.
 

@@ -27,7 +27,7 @@ _RSA = "an RSA private key in PEM or OpenSSH's form"
 
 def public_key_fingerprint(public_key: str, argument: str) -> str:
     """
-    Give the fingerprint of a public key: the MD5 of its OpenSSH blob, as the API shows it.
+    Return the fingerprint of a public key: the MD5 of its OpenSSH blob, as the API shows it.
 
     :param public_key: One line in OpenSSH's form, ``ssh-rsa AAAA… comment``.
     :param argument: What the caller named the key, for the error.
@@ -38,7 +38,7 @@ def public_key_fingerprint(public_key: str, argument: str) -> str:
 
 def generate_key_pair(name: str) -> tuple[str, str]:
     """
-    Make an RSA key pair: the only kind with which a password can be encrypted.
+    Create an RSA key pair: the only kind with which a password can be encrypted.
 
     :param name: The comment of the public key.
     :return: The public key in OpenSSH's form and the private key in PEM.
@@ -66,7 +66,7 @@ def load_private_key(
     Read an RSA private key.
 
     :param private_key: The key's text, in PEM or OpenSSH's form, or the path of a file with it.
-    :param passphrase: What the key is encrypted with, where it is; an empty one is none.
+    :param passphrase: The passphrase of an encrypted key; an empty text means no passphrase.
     :raises TypeError: If one of them is of another type.
     :raises ValueError: If there is no such file, it holds no RSA private key, or the passphrase is
         wrong, missing or needless. The message never quotes the key.
@@ -106,7 +106,7 @@ def decrypt_password(data: str, key: RSAPrivateKey) -> str:
     :param data: ``passwordData`` as the endpoint gave it: base64 of an RSA encryption, padded
         with OAEP (SHA-1), or with PKCS #1 v1.5 by other endpoints.
     :param key: The private key.
-    :raises WrongPrivateKeyError: It is no such thing, or encrypted with another key.
+    :raises WrongPrivateKeyError: If it is not a such thing, or encrypted with another key.
     """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding

@@ -47,7 +47,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter):
-    """Say at the very end what was not tested, and how to have it."""
+    """Describe at the very end what was not tested, and how to have it."""
     yield
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def example():
-    """Gives an example answer of the specification, as bytes."""
+    """Return an example answer of the specification, as bytes."""
 
     def read(action, answer_format):
         return (FIXTURES / f"{action}.{answer_format}").read_bytes()
@@ -78,7 +78,7 @@ def cloud():
 
 @pytest.fixture
 def node_network():
-    """A loopback network that nobody else uses, whatever runs beside this suite."""
+    """A loopback network that no other program uses, whatever runs beside this suite."""
     for _ in range(20):
         network = f"127.{random.randrange(1, 255)}.{random.randrange(256)}"
         with contextlib.suppress(OSError):
@@ -130,7 +130,7 @@ def _no_environment(monkeypatch):
 
 @pytest.fixture(scope="session")
 def authority():
-    """An authority that nobody knows."""
+    """An authority that no client knows."""
     return trustme.CA()
 
 

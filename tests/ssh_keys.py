@@ -5,17 +5,17 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 
 def new_key(size=1024):
-    """Make a private key: a short one is quicker."""
+    """Create a private key: a short one is quicker."""
     return rsa.generate_private_key(public_exponent=65537, key_size=size)
 
 
 def new_ed25519_key():
-    """Make a private key with which nothing can be encrypted."""
+    """Create a private key with which nothing can be encrypted."""
     return ed25519.Ed25519PrivateKey.generate()
 
 
 def public_text(key):
-    """Give its public key in OpenSSH's form."""
+    """Return its public key in OpenSSH's form."""
     return (
         key.public_key()
         .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
@@ -24,7 +24,7 @@ def public_text(key):
 
 
 def private_text(key, form="TraditionalOpenSSL", passphrase=None):
-    """Give a private key in PEM, or in OpenSSH's form."""
+    """Return a private key in PEM, or in OpenSSH's form."""
     encryption = serialization.NoEncryption()
     if passphrase:
         encryption = serialization.BestAvailableEncryption(passphrase)

@@ -15,7 +15,7 @@ from libcloud.common.types import MalformedResponseError
 from libcloud.compute.base import NodeImage
 from libcloud.compute.types import NodeState
 
-from libcloud_mcs._response import parse_answer
+from libcloud_mcs._response import parse_response
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.errors import MalformedAnswerError, MCSError, OutcomeUnknownError
@@ -25,7 +25,7 @@ URL = "https://mosapi.meituan.com/mcs/v1"
 
 @pytest.fixture
 def answer(requests_mock):
-    """Gives a driver whose endpoint has one answer to everything."""
+    """Return a driver whose endpoint has one answer to everything."""
 
     def make(body, **kwargs):
         body = json.dumps(body) if isinstance(body, dict) else body
@@ -204,7 +204,7 @@ def test_times(answer, text, expected):
     if moment:
         assert driver.ex_get_contract("i").expire_at == moment
     else:
-        with pytest.raises(MalformedAnswerError, match="startedAt is no time"):
+        with pytest.raises(MalformedAnswerError, match="startedAt is not a time"):
             driver.ex_get_contract("i")
 
 
@@ -580,8 +580,8 @@ def test_xml_and_json_give_the_same_tree(rows, total):
     )
     inner += f"<Total>{total}</Total>" if total is not None else ""
     action = ACTIONS["DescribeInstances"]
-    tree = parse_answer(action, in_json)
-    assert tree == parse_answer(action, xml_instances(inner).encode())
+    tree = parse_response(action, in_json)
+    assert tree == parse_response(action, xml_instances(inner).encode())
     assert tree["Instance"] == [{k: str(v) for k, v in row.items()} for row in rows]
 
 
@@ -592,7 +592,7 @@ def test_xml_and_json_give_the_same_tree(rows, total):
 def test_bytes_of_any_kind_are_an_answer_or_malformed(body):
     for action in ACTIONS.values():
         with pytest.raises(MalformedAnswerError):
-            parse_answer(action, body)
+            parse_response(action, body)
 
 
 JSON = st.recursive(
@@ -646,7 +646,7 @@ ENVELOPES = {
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_namespace_changes_nothing(example, action, envelope):
     plain = example(action, "xml").decode().partition("?>")[2].strip()
-    assert parse_answer(ACTIONS[action], envelope(plain).encode()) == parse_answer(
+    assert parse_response(ACTIONS[action], envelope(plain).encode()) == parse_response(
         ACTIONS[action], plain.encode()
     )
 
@@ -658,7 +658,7 @@ def test_a_refusal_in_a_namespace_is_one(answer):
     assert caught.value.code == 404
 
 
-def test_a_prefix_that_stands_for_nothing_is_no_answer(answer):
+def test_a_prefix_that_stands_for_nothing_is_refused(answer):
     body = "<m:GetBalanceResponse><m:balance>1</m:balance></m:GetBalanceResponse>"
     with pytest.raises(MalformedAnswerError):
         answer(body).ex_get_balance()

@@ -46,7 +46,7 @@ def driver(requests_mock):
         timedelta(hours=1, microseconds=1),
     ],
 )
-def test_durations_that_are_none(driver, duration):
+def test_durations_that_are_invalid(driver, duration):
     with pytest.raises(ValueError, match="^duration: expected '72H' .*, got "):
         driver.ex_renew_node("node", duration)
 
@@ -151,7 +151,7 @@ def test_urls_that_are_refused(monkeypatch, url):
         assert SECRET not in str(caught.value)
 
 
-def test_a_url_that_is_no_text():
+def test_a_url_that_is_not_text():
     with pytest.raises(TypeError, match="^url: text was expected"):
         where(url=5)
 
@@ -202,7 +202,7 @@ def test_settings_that_are_refused(kwargs, words):
         ("key", None, TypeError, "secret: "),
     ],
 )
-def test_credentials_that_are_none(key, secret, error, words):
+def test_credentials_that_are_invalid(key, secret, error, words):
     with pytest.raises(error, match=f"^{words}") as caught:
         MCSNodeDriver(key, secret)
     assert SECRET not in str(caught.value)
@@ -253,14 +253,14 @@ def test_an_argument_that_makes_no_sense_is_refused_by_name(argument, value):
     assert SECRET not in str(caught.value)
 
 
-def test_large_numbers_are_no_reason_to_fail(cloud):
+def test_large_numbers_do_not_fail(cloud):
     settings = dict.fromkeys(
         ("timeout", "connect_timeout", "deadline", "retry_delay", "backoff"), float("inf")
     )
     driver = cloud.driver(**settings, max_tries=10**30, page_size=10**6, concurrency=10**6)
     assert driver.list_nodes() == []
-    assert 0 <= driver.connection.pause(10**30) <= 30
-    assert 0 <= cloud.driver().connection.pause(10**30) <= 30
+    assert 0 <= driver.connection.backoff_delay(10**30) <= 30
+    assert 0 <= cloud.driver().connection.backoff_delay(10**30) <= 30
 
 
 # Keys and secrets as people paste them

@@ -250,7 +250,7 @@ def test_with_a_key_it_goes_on_whatever_becomes_of_the_password(
 
 
 def deploy_elsewhere(requests_mock, row=(), login=(), **kwargs):
-    """Deploy to an endpoint with answers of its own."""
+    """Deploy to an endpoint with its own answers."""
     instance = {"instanceId": "i-1", "instanceName": "web", "status": "running"}
     instance |= {"ipAddresses": "198.18.0.1", **dict(row)}
     answers = {
@@ -372,7 +372,7 @@ def test_a_key_that_paramiko_cannot_use(refused, tmp_path, text, password, words
         (b"x" * 70_000, "more than 65536 bytes"),
     ],
 )
-def test_a_key_file_that_is_no_text(refused, tmp_path, data, words):
+def test_a_key_file_that_is_not_text(refused, tmp_path, data, words):
     (tmp_path / "some").write_bytes(data)
     refused(f"^ssh_key: expected a private key .*{words}", ssh_key=tmp_path / "some")
 
@@ -451,7 +451,7 @@ def test_a_file_to_deploy_that_cannot_be_read(refused, source):
     assert error.filename == source
 
 
-def test_arguments_that_nobody_knows(refused):
+def test_unknown_arguments(refused):
     refused("ssh_user", ssh_user="me")
     refused("ex_size", ex_size="small")
 

@@ -165,7 +165,7 @@ def test_a_name_that_the_endpoint_refuses_is_its_refusal(driver, name):
 # Nodes
 
 
-def test_a_whole_life(driver):
+def test_a_full_life_cycle(driver):
     node = driver.create_node(ODD, "small", IMAGE, ex_duration=timedelta(hours=72))
     assert (node.name, node.state) == (ODD, NodeState.RUNNING)
     assert [len(node.public_ips), len(node.private_ips)] == [1, 1]
@@ -534,7 +534,7 @@ def test_waiting_with_other_arguments_for_the_list(monkeypatch):
 
 
 @pytest.mark.parametrize("response_format", ["xml", "json"])
-def test_nobody_guesses_the_encoding_of_an_answer(monkeypatch, response_format):
+def test_no_tool_guesses_the_encoding_of_an_answer(monkeypatch, response_format):
     # What libraries guess depends on which is installed, takes long, and is wrong now and then.
     def guessed(response):
         raise AssertionError("an encoding was guessed")

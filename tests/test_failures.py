@@ -269,7 +269,7 @@ def test_no_connection_is_tried_again_and_then_it_works(requests_mock, driver, k
 def test_no_connection_at_all(kind):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    # Nobody listens there any more.
+    # No server listens there any more.
     driver = MCSNodeDriver("key", SECRET, url=f"http://127.0.0.1:{port}/", max_tries=TRIES)
     error = fails(CALLS[kind], driver)
     assert type(error) is MCSError
@@ -336,7 +336,7 @@ def test_the_call_that_finds_out_is_there_for_every_change(requests_mock, driver
         compile(source, "find_out", "eval")
 
 
-def test_each_try_is_signed_anew(requests_mock, driver, monkeypatch):
+def test_each_try_has_its_own_signature(requests_mock, driver, monkeypatch):
     moments = iter(datetime(2026, 1, 1, 0, 0, n, tzinfo=timezone.utc) for n in range(10))
     monkeypatch.setattr(driver.connection, "_now", lambda: next(moments))
     requests_mock.post(URL, [{"status_code": 503}, {"text": GOOD["read"]}])
@@ -385,7 +385,9 @@ def test_the_longest_wait_grows_up_to_a_limit(driver, monkeypatch):
     monkeypatch.setattr("libcloud_mcs.connection.random.uniform", lambda least, most: (least, most))
     connection = MCSNodeDriver("key", SECRET).connection
     longest = [0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert [connection.pause(tries) for tries in range(1, 9)] == [(0, most) for most in longest]
+    assert [connection.backoff_delay(tries) for tries in range(1, 9)] == [
+        (0, most) for most in longest
+    ]
 
 
 @pytest.mark.parametrize(
@@ -405,7 +407,7 @@ def test_the_status_goes_before_the_code_in_an_error(requests_mock, driver, stat
 
 
 @pytest.mark.parametrize("code", ["abc", "4 04", "\u0664\u0660\u0664", "-4"])
-def test_a_code_that_is_no_number_is_none(requests_mock, driver, code):
+def test_a_code_that_is_not_a_number_is_left_out(requests_mock, driver, code):
     requests_mock.post(URL, status_code=409, text=refusal(code))
     error = fails(CALLS["read"], driver)
     assert (type(error), error.http_code, error.code, error.message) == (MCSError, 409, None, "no")
@@ -607,7 +609,7 @@ def test_an_expired_or_self_signed_certificate_is_refused(tls, authority, tmp_pa
         "expired"
         in fails(CALLS["billed"], MCSNodeDriver("key", SECRET, url=expired, ca_cert=path)).message
     )
-    # Nobody knows who made this one but itself.
+    # Only this certificate names its maker.
     own = tls("127.0.0.1", trustme.CA())
     assert (
         "certificate was refused"

@@ -185,7 +185,7 @@ def test_public_keys_are_taken_whatever_is_around_them(cloud, tmp_path, given, h
     assert sent.public_key == line.removeprefix("\ufeff").strip()
 
 
-#: What is no public key in OpenSSH's form, and what is said of it.
+#: What is not a public key in OpenSSH's form, and what is said of it.
 NOT_PUBLIC = {
     "empty": ("", "got an? (empty|blank)"),
     "blank": (" \n", "got an? (empty|blank)"),
@@ -269,7 +269,7 @@ def test_the_path_of_a_public_key_may_begin_at_home(cloud, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("empty", ["", b""])
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
-def test_an_empty_passphrase_is_none(driver, keyed, form, empty):
+def test_an_empty_passphrase_is_ignored(driver, keyed, form, empty):
     assert driver.ex_get_password_data(keyed, private_text(KEY, form), empty).encrypted
     with pytest.raises(ValueError, match="^passphrase: expected one, .* is encrypted, got none"):
         driver.ex_get_password_data(keyed, private_text(KEY, form, b"right"), empty)
@@ -372,7 +372,7 @@ def test_base64_may_be_wrapped(requests_mock):
     assert driver.ex_get_password_data("node", PRIVATE).password == "password"
 
 
-def test_what_is_no_text_is_a_wrong_key(requests_mock):
+def test_what_is_not_text_is_a_wrong_key(requests_mock):
     oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
     secret = KEY.public_key().encrypt(b"\xff\xfe", oaep)
     driver = answer(requests_mock, {"passwordData": base64.b64encode(secret).decode()})
@@ -381,7 +381,7 @@ def test_what_is_no_text_is_a_wrong_key(requests_mock):
 
 
 @pytest.mark.parametrize("data", ["plain text", "AAAA", "====", "密码"])
-def test_what_is_no_encryption_is_a_wrong_key(requests_mock, data):
+def test_what_is_not_encrypted_is_a_wrong_key(requests_mock, data):
     driver = answer(requests_mock, {"passwordData": data})
     with pytest.raises(WrongPrivateKeyError):
         driver.ex_get_password_data("node", PRIVATE)
@@ -406,7 +406,7 @@ def test_without_the_package_cryptography(requests_mock, monkeypatch):
 
 
 @pytest.mark.parametrize("timestamp", ["soon", None, ""])
-def test_a_time_that_is_none_does_not_hide_the_password(requests_mock, timestamp):
+def test_an_invalid_time_does_not_hide_the_password(requests_mock, timestamp):
     requests_mock.post(
         "https://mosapi.meituan.com/mcs/v1",
         json={"GetPasswordDataResponse": {"passwordData": "x", "timestamp": timestamp}},

@@ -75,7 +75,7 @@ def test_any_cap_with_and_without_a_total(requests_mock, count, cap, total, conc
             assert len(endpoint.requests) == max(1, -(-(count - 1) // (cap - 1)))
 
 
-def test_pages_are_fetched_side_by_side_and_stay_in_order():
+def test_pages_are_fetched_concurrent_map_and_stay_in_order():
     with Emulator(instances=60, max_limit=5) as cloud:
         threads = threading.active_count()
         # Four requests are in flight before any of them is answered; else this breaks.
@@ -96,7 +96,7 @@ def test_pages_are_fetched_side_by_side_and_stay_in_order():
         assert threading.active_count() <= threads
 
 
-def test_an_error_in_one_page_ends_the_walk_and_leaves_no_thread():
+def test_an_error_in_one_page_ends_the_pass_and_leaves_no_thread():
     with Emulator(instances=60, max_limit=5) as cloud:
         threads = threading.active_count()
         driver = cloud.driver(concurrency=4, max_tries=1)
@@ -166,7 +166,7 @@ def test_a_total_that_lies_ends(requests_mock):
 
 
 def some_changes(changes):
-    """Make so many changes, one before each page; then the endpoint rests."""
+    """Create so many changes, one before each page; then the endpoint rests."""
 
     def change(rows, page):
         if page <= len(changes):
@@ -208,7 +208,7 @@ def test_rows_that_come_or_go_between_pages(requests_mock, change, total, cap):
     throughout &= set(endpoint.rows)
     assert len(found) == len(set(found))
     assert throughout <= set(found)
-    # The second walk saw what there was then.
+    # The second pass saw what there was then.
     assert found == endpoint.rows
 
 

@@ -51,7 +51,7 @@ NAMES = {
 #: Files of a POSIX system.
 FILES = ("/bin/", "/dev/", "/etc/", "/proc/", "/tmp", "/usr/", "/var/")
 
-#: Who needs such things all the same.
+#: Who needs such things nevertheless.
 NEEDED = {
     # Refused elsewhere, in one line, when somebody wants it.
     "emulator/_ssh.py": {
@@ -68,7 +68,7 @@ NEEDED = {
 
 
 def posix_alone(tree):
-    """Tell what of a module there is on POSIX systems alone."""
+    """Check what of a module there is on POSIX systems alone."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

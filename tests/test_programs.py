@@ -201,7 +201,7 @@ def test_what_holds_a_driver_can_be_copied(fleet, name, way):
     theirs = driver_of(copied)
     assert theirs is not driver
     assert theirs.connection.driver is theirs
-    # It has connections of its own, and works as the other does.
+    # It has separate connections, and works as the other does.
     assert theirs.connection._begin().session is not driver.connection._begin().session
     assert len(theirs.list_nodes()) == len(driver.list_nodes()) == 30
     assert getattr(copied, "name", None) == getattr(thing, "name", None)
@@ -242,7 +242,7 @@ def test_a_copy_of_the_emulators_driver_goes_straight_to_it(fleet, monkeypatch):
 
 def test_a_copy_does_not_wait_for_what_the_other_waits_for(fleet):
     driver = fleet.driver()
-    driver.connection._begin().turns.too_many(60)
+    driver.connection._begin().throttle.rate_limited(60)
     assert len(copy.deepcopy(driver).list_nodes()) == 30
 
 

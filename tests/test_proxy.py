@@ -39,7 +39,7 @@ def fails(call, driver):
 
 @pytest.fixture
 def nowhere():
-    """A proxy at which nobody listens."""
+    """A proxy at which no server listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"http://user:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}"
 
@@ -82,7 +82,7 @@ def test_an_argument_goes_before_the_environment(server, nowhere, monkeypatch):
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory):
-    """A real proxy in a process of its own; gives its URL."""
+    """A real proxy in a separate process; gives its URL."""
     port_file = tmp_path_factory.mktemp("proxy") / "port"
     command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0"]
     command += ["--port-file", str(port_file), "--num-workers", "1", "--num-acceptors", "1"]
@@ -115,7 +115,7 @@ def test_a_real_proxy(proxy, tls, authority, tmp_path, nowhere):
 def test_a_tunnel_that_cannot_be_opened_means_that_nothing_was_sent(proxy):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    # Nobody listens there any more: the proxy says so, and the request never leaves.
+    # No server listens there any more: the proxy says so, and the request never leaves.
     error = fails(renew, make_driver(url=f"https://127.0.0.1:{port}/", proxy_url=proxy))
     assert type(error) is MCSError
     assert error.retryable is True
@@ -159,7 +159,7 @@ def test_a_proxy_of_the_environment_with_tls_needs_certificates(monkeypatch, tmp
 
 
 def test_a_socks_proxy(monkeypatch):
-    """Its connections are tracked as any other: nothing was sent to where nobody is."""
+    """Its connections are tracked as any other: nothing was sent to where no server is."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = f"socks5h://user:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setenv("http_proxy", where)
@@ -284,7 +284,7 @@ def test_a_proxy_that_makes_no_sense_is_refused_at_once(proxy_url):
 
 
 @pytest.mark.parametrize("proxy_url", [5, b"http://proxy.example", ["http://proxy.example"]])
-def test_a_proxy_that_is_no_text(proxy_url):
+def test_a_proxy_that_is_not_text(proxy_url):
     with pytest.raises(TypeError, match="^proxy_url: expected text, got "):
         make_driver(proxy_url=proxy_url)
 

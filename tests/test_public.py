@@ -77,7 +77,7 @@ VERBS = {
 
 
 def modules():
-    # Salt's loader runs the modules in this folder, under names and in a world of its own.
+    # Salt's loader runs the modules in this folder, under names and in a separate world.
     found = pkgutil.walk_packages(libcloud_mcs.__path__, "libcloud_mcs.")
     names = ["libcloud_mcs", "libcloud_mcs_pytest", *(module.name for module in found)]
     return [name for name in names if not name.startswith("libcloud_mcs.salt.clouds")]
@@ -136,7 +136,7 @@ def test_typed_user_code_runs():
 
 
 def imported_by(code, before="pass"):
-    """Give the modules that some code imports, in a process of its own."""
+    """Return the modules that some code imports, in a separate process."""
     script = (
         f"import json, sys; {before}; before = set(sys.modules); {code}\n"
         "print(json.dumps(sorted(set(sys.modules) - before)))"

@@ -15,7 +15,7 @@ OTHERS = ("libcloud", "requests", "urllib3", "tornado", "lxml", "cryptography")
 @pytest.fixture
 def pytest_run(tmp_path):
     """
-    Runs pytest on a file, in a process of its own that lacks some packages. No plugin is loaded
+    Runs pytest on a file, in a separate process that lacks some packages. No plugin is loaded
     but ours, by the name of its entry point.
     """
 
@@ -77,7 +77,7 @@ def test_the_fixtures_are_listed_with_what_they_are(pytest_run):
     assert "A fresh emulated cloud, for this test alone." in output
 
 
-def test_each_test_has_a_cloud_of_its_own(pytest_run):
+def test_each_test_has_its_own_cloud(pytest_run):
     status, output, _ = pytest_run(
         """
         import pytest

@@ -93,7 +93,7 @@ UNCLEAR = {
 
 
 def billed(driver, node, action):
-    """Give the call behind a billed action."""
+    """Return the call behind a billed action."""
     return {
         "CreateInstance": lambda: driver.create_node("new", "small", IMAGE, ex_duration="1H"),
         "RenewInstance": lambda: driver.ex_renew_node(node, "1H"),
@@ -136,7 +136,7 @@ def test_a_billed_request_that_was_refused_is_not_sent_again(cloud, quick, node,
 
 
 def test_a_billed_request_is_sent_again_when_it_never_left(cloud, node, monkeypatch):
-    # Nobody listens for a while: connecting is all that failed.
+    # No server listens for a while: connecting is all that failed.
     driver = cloud.driver(retry_delay=0.001, max_tries=3)
     driver.ex_get_contract(node)
     url = cloud.url
@@ -149,7 +149,7 @@ def test_a_billed_request_is_sent_again_when_it_never_left(cloud, node, monkeypa
             restarted.start()
         return 0
 
-    monkeypatch.setattr(driver.connection, "pause", pause)
+    monkeypatch.setattr(driver.connection, "backoff_delay", pause)
     port = int(url.rpartition(":")[2].partition("/")[0])
     restarted = Emulator(port=port, access_key=cloud.access_key, secret=cloud.secret)
     try:
@@ -176,7 +176,7 @@ def test_a_node_of_another_size_is_not_taken_for_the_new_one(cloud, quick):
         size = account.instance_type("large")
         account.create(account.template(IMAGE), size, Lease(1, "H"), "web")
 
-    # Somebody else takes the name in between, so that our request is refused; we do not hear it.
+    # Another client takes the name in between, so that our request is refused; we do not hear it.
     effect = Effect("late", run=somebody_else, drop_after=True)
     cloud.inject(effect, on="CreateInstance", times=1)
     with pytest.raises(OutcomeUnknownError):
@@ -280,7 +280,7 @@ def test_a_change_whose_outcome_is_unclear_is_not_sent_again(cloud, quick, node,
 
 # Key pairs
 
-#: Whether a key pair that somebody made is registered, after all ways in which that is unclear.
+#: Whether a key pair that another client made is registered, after each unclear outcome.
 UNCLEAR_CHANGES = {what: entry for what, entry in UNCLEAR.items() if not what.startswith("503")}
 
 
@@ -409,8 +409,8 @@ def test_a_key_whose_registration_is_unclear_is_looked_for(cloud, unclear):
         assert fault.fired == 1
 
 
-def somebody_registers(cloud, key, name, answer):
-    """Let somebody else register a key just before our request, and say what becomes of ours."""
+def another_client_registers(cloud, key, name, answer):
+    """Allow another client register a key just before our request, and say what becomes of ours."""
     effect = Effect(
         "race",
         run=lambda: cloud.account.state.import_key_pair(name, key),
@@ -421,11 +421,11 @@ def somebody_registers(cloud, key, name, answer):
 
 @pytest.mark.parametrize("answer", [error(409), error(400), error(500), None])
 @pytest.mark.parametrize("name", ["theirs", "ours"])
-def test_a_key_that_somebody_registers_meanwhile_is_used_for_a_node(cloud, quick, name, answer):
+def test_a_key_that_another_client_registers_is_used_for_a_node(cloud, quick, name, answer):
     key = public_text(new_key())
     if name == "ours":
         name = "libcloud-" + public_key_fingerprint(key, "key").replace(":", "")
-    somebody_registers(cloud, key, name, answer)
+    another_client_registers(cloud, key, name, answer)
     node = quick.create_node("web", "small", IMAGE, auth=NodeAuthSSHKey(key), ex_duration="1H")
     used = cloud.account.state.instance(node.id)[0].key_pair
     assert used.fingerprint == public_key_fingerprint(key, "key")
@@ -435,16 +435,16 @@ def test_a_key_that_somebody_registers_meanwhile_is_used_for_a_node(cloud, quick
 
 
 @pytest.mark.parametrize("answer", [error(409), error(500), None])
-def test_a_key_that_somebody_registers_meanwhile_is_that_key(cloud, quick, answer):
+def test_a_key_that_another_client_registers_is_that_key(cloud, quick, answer):
     key = public_text(new_key())
-    somebody_registers(cloud, key, "mine", answer)
+    another_client_registers(cloud, key, "mine", answer)
     pair = quick.import_key_pair_from_string("mine", key)
     assert (pair.name, pair.public_key) == ("mine", key)
 
 
 def test_a_key_that_is_refused_under_a_second_name_says_its_first(cloud, quick):
     key = public_text(new_key())
-    somebody_registers(cloud, key, "theirs", error(409))
+    another_client_registers(cloud, key, "theirs", error(409))
     with pytest.raises(MCSError, match="this key is registered as 'theirs'") as caught:
         quick.import_key_pair_from_string("mine", key)
     assert caught.value.http_code == 409
@@ -557,7 +557,7 @@ def test_connections_are_reused_and_never_more_than_needed(cloud, connects):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_has_connections_of_its_own(cloud, connects):
+def test_a_forked_child_has_separate_connections(cloud, connects):
     driver = cloud.driver()
     driver.ex_get_balance()
     assert len(connects) == 1
@@ -725,7 +725,7 @@ def test_waiting_ends_in_time_and_says_how_things_are():
 
 
 def endpoint_with(requests_mock, *rows):
-    """Give a driver of an endpoint that lists these nodes and nothing else."""
+    """Return a driver of an endpoint that lists these nodes and nothing else."""
     rows = [
         {"instanceId": f"i-{n}", "instanceName": f"web{n}", "status": "running", **row}
         for n, row in enumerate(rows, 1)

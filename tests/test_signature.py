@@ -55,7 +55,7 @@ def test_the_genuine_vector_stage_by_stage():
         ("http", "[::1]", 80, "[::1]"),
     ],
 )
-def test_the_host_is_in_lower_case_and_names_a_port_of_its_own(scheme, host, port, expected):
+def test_the_host_is_in_lower_case_and_names_an_unusual_port(scheme, host, port, expected):
     assert canonical_host(scheme=scheme, host=host, port=port) == expected
 
 

@@ -17,7 +17,7 @@ TESTTEST = "027ff1d8-e3a0-4e2e-a1e1-03d6ee03c353"
 
 @pytest.fixture
 def ask(requests_mock, example, answer_format):
-    """Gives a driver whose endpoint answers with the examples of the actions that are named."""
+    """Return a driver whose endpoint answers with the examples of the actions that are named."""
 
     def make(*actions):
         for action in actions:

@@ -127,7 +127,7 @@ def replace_connection_request(tool, monkeypatch):
 
 
 class Socket:
-    """Has nothing of a socket but what a fake one must have."""
+    """Run nothing of a socket but what a fake one must have."""
 
     def __init__(self, data=b""):
         self.data = data

@@ -47,7 +47,7 @@ def source(request):
 
 @pytest.fixture
 def make(monkeypatch, source):
-    """Makes a driver whose file a source names."""
+    """Create a driver whose file a source names."""
 
     def make(path, url=URL):
         kwargs = SOURCES[source](monkeypatch, os.fspath(path)) or {}
@@ -91,7 +91,7 @@ def test_a_file_that_may_not_be_read(make, source, tmp_path, monkeypatch):
 
 
 def test_only_what_is_needed_is_read(make, source, tmp_path):
-    # An endpoint without TLS has no use for it; an argument is checked all the same.
+    # An endpoint without TLS has no use for it; an argument is checked nevertheless.
     if source == "ca_cert":
         with pytest.raises(ValueError, match="^ca_cert: there is no file"):
             make(tmp_path / "gone.pem", url="http://mcs.example/")
@@ -109,7 +109,7 @@ def test_a_proxy_with_tls_needs_it_whatever_the_endpoint_is(monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", b"ca.pem"])
-def test_what_is_no_path(path):
+def test_what_is_not_a_path(path):
     with pytest.raises(ValueError, match="^ca_cert: expected the path of a file"):
         MCSNodeDriver("key", "secret", ca_cert=os.fsdecode(path) if path == "" else _Path(path))
 

@@ -66,7 +66,7 @@ class World:
 
 @pytest.fixture
 def new_world(tmp_path):
-    """Makes a cloud that nobody else uses."""
+    """Create a cloud that no other program uses."""
     clouds = []
 
     def make():
@@ -86,7 +86,7 @@ def world(tmp_path_factory):
         yield World(cloud, tmp_path_factory.mktemp("keys"))
 
 
-#: What somebody may pass to any argument. It is refused unless the argument is said to take it.
+#: What a user may pass to any argument. It is refused unless the argument is said to take it.
 ANYTHING = {
     "None": None,
     "an empty text": "",
@@ -464,7 +464,7 @@ def in_world(value, world):
 
 
 def plain(result):
-    """Make results comparable."""
+    """Create results comparable."""
     if isinstance(result, (list, tuple)):
         return [plain(each) for each in result]
     if isinstance(result, (Node, NodeSize, NodeImage, KeyPair, StorageVolume)):
@@ -503,7 +503,7 @@ def no_keys_of_mine(monkeypatch, tmp_path):
 
 
 def refused(world, verb, argument, value):
-    """Say what is wrong with how a value is refused, ``None`` where nothing is."""
+    """Describe what is wrong with how a value is refused, ``None`` where nothing is."""
     before = len(world.cloud.records)
     try:
         call(world, verb, argument, in_world(value, world))

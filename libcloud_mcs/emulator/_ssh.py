@@ -265,7 +265,7 @@ class _Session(asyncssh.SSHServer):
         self._connection = conn
         self._server.add(conn)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._server.discard(self._connection)
 
     def begin_auth(self, username: str) -> bool:
@@ -276,7 +276,7 @@ class _Session(asyncssh.SSHServer):
     def password_auth_supported(self) -> bool:
         return True
 
-    def validate_password(self, username: str, password: str) -> bool:
+    def validate_password(self, _: str, password: str) -> bool:
         known = hmac.compare_digest(password.encode(), self._server.disk.password.encode())
         return self._is_ours and known
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from libcloud.compute.base import KeyPair, Node, NodeImage, NodeLocation, NodeSize
 from libcloud.compute.types import NodeState
 
-from libcloud_mcs._paging import side_by_side
+from libcloud_mcs._concurrency import concurrent_map
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.errors import MCSError, NotFoundError
 from libcloud_mcs.records import Contract
@@ -112,7 +112,7 @@ def expiring(driver: MCSNodeDriver, within: timedelta) -> dict[str, dict[str, An
     :return: The leases, by the names of the machines.
     """
     machines = list_machines(driver)
-    leases = side_by_side(
+    leases = concurrent_map(
         lambda node: _lease(driver, node), list(machines.values()), driver.concurrency
     )
     end = datetime.now(timezone.utc) + within

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from libcloud_mcs._turns import Turns
+from libcloud_mcs._throttle import Throttle
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator, too_many
 from libcloud_mcs.errors import RateLimitError
@@ -25,17 +25,17 @@ def clock(monkeypatch):
         clock.now += seconds
 
     clock.monotonic, clock.sleep = lambda: clock.now, sleep
-    monkeypatch.setattr("libcloud_mcs._turns.time", clock)
+    monkeypatch.setattr("libcloud_mcs._throttle.time", clock)
     return clock
 
 
-def side_by_side(turns, count, inside):
-    """Have so many threads take a turn, with the same thing to do in it; give their errors."""
+def concurrent(throttle, count, inside):
+    """Run so many threads take a turn, with the same thing to do in it; give their errors."""
     errors = []
 
     def one():
         try:
-            with turns.turn(time.monotonic() + SOON):
+            with throttle.slot(time.monotonic() + SOON):
                 inside()
         except Exception as error:
             errors.append(error)
@@ -50,12 +50,12 @@ def side_by_side(turns, count, inside):
 
 def test_all_at_once_until_there_are_too_many():
     together = threading.Barrier(4)
-    assert side_by_side(Turns(), 4, lambda: together.wait(SOON)) == []
+    assert concurrent(Throttle(), 4, lambda: together.wait(SOON)) == []
 
 
 def test_one_after_another_from_then_on():
-    turns = Turns()
-    turns.too_many()
+    throttle = Throttle()
+    throttle.rate_limited()
     alone = threading.Lock()
     had = []
 
@@ -64,47 +64,47 @@ def test_one_after_another_from_then_on():
         had.append(threading.current_thread())
         alone.release()
 
-    assert side_by_side(turns, 4, inside) == []
+    assert concurrent(throttle, 4, inside) == []
     assert len(had) == 4
 
 
-def test_nobody_before_the_time_that_was_told_and_all_again_some_time_after(clock):
-    turns = Turns()
-    turns.too_many(wait=7)
-    turns.too_many()
+def test_no_request_before_the_delay_is_over_and_all_again_later(clock):
+    throttle = Throttle()
+    throttle.rate_limited(wait=7)
+    throttle.rate_limited()
     for _ in range(2):
-        with turns.turn(clock.now + 60):
+        with throttle.slot(clock.now + 60):
             assert clock.now == 1007
     assert clock.slept == [7]
     clock.now += 11
     # The second turn begins inside of the first.
-    with turns.turn(clock.now + 60), turns.turn(clock.now):
+    with throttle.slot(clock.now + 60), throttle.slot(clock.now):
         pass
 
 
 def test_a_turn_that_never_comes_is_an_error_and_so_is_one_that_raises(clock):
-    turns = Turns()
-    turns.too_many()
+    throttle = Throttle()
+    throttle.rate_limited()
     with (
-        turns.turn(clock.now + 60),
+        throttle.slot(clock.now + 60),
         pytest.raises(RateLimitError, match="turn never came"),
-        turns.turn(clock.now),
+        throttle.slot(clock.now),
     ):
         pytest.fail("there were two at once")
-    with pytest.raises(ZeroDivisionError), turns.turn(clock.now + 60):
+    with pytest.raises(ZeroDivisionError), throttle.slot(clock.now + 60):
         raise ZeroDivisionError
-    with turns.turn(clock.now + 60):
+    with throttle.slot(clock.now + 60):
         pass
 
 
-def test_nobody_waits_beyond_the_deadline(clock):
-    turns = Turns()
-    turns.too_many(wait=50)
-    with turns.turn(clock.now + 5):
+def test_no_request_waits_beyond_the_deadline(clock):
+    throttle = Throttle()
+    throttle.rate_limited(wait=50)
+    with throttle.slot(clock.now + 5):
         assert clock.slept == [5]
 
 
-def test_a_walk_goes_on_one_by_one_after_429():
+def test_a_pass_goes_on_one_by_one_after_429():
     with Emulator(instances=60, max_limit=5) as cloud:
         driver = cloud.driver(concurrency=4, retry_delay=0.001)
         first = cloud.inject(too_many(0), on="DescribeInstances", nth=3, times=1)

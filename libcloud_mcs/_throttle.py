@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 from libcloud_mcs.errors import RateLimitError
 
-__all__ = ["Turns"]
+__all__ = ["Throttle"]
 
 #: So many seconds after the endpoint last spoke of too many requests they go side by side again.
 _SECONDS = 10.0
 
 
-class Turns:
+class Throttle:
     """
     Who of several threads may send when.
 
@@ -28,7 +28,7 @@ class Turns:
         self._quiet_until = 0.0
         self._until = 0.0
 
-    def too_many(self, wait: float = 0.0) -> None:
+    def rate_limited(self, wait: float = 0.0) -> None:
         """
         Take note of what the endpoint has said.
 
@@ -39,12 +39,12 @@ class Turns:
         self._until = self._quiet_until + _SECONDS
 
     @contextmanager
-    def turn(self, end: float) -> Iterator[None]:
+    def slot(self, end: float) -> Iterator[None]:
         """
         Wait for one's turn, and have it.
 
         :param end: When :func:`time.monotonic` is past it, there is no more time.
-        :raises RateLimitError: It did not come in time. Nothing was sent.
+        :raises RateLimitError: If it did not come in time. Nothing was sent.
         """
         if time.monotonic() >= self._until:
             yield

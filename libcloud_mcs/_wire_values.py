@@ -1,0 +1,126 @@
+"""Python's values → parameters of a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from libcloud.compute.types import NodeState
+
+from libcloud_mcs._arguments import required_text, several, type_name, writable
+from libcloud_mcs._convert import NODE_STATES
+from libcloud_mcs.actions import Action
+
+__all__ = ["duration", "filters", "metadata", "numbered"]
+
+_DURATION = re.compile(r"([0-9]{1,6})([HhMm])", re.ASCII)
+
+
+def duration(value: str | timedelta | None, argument: str) -> str | None:
+    """
+    Return a duration as the wire has it.
+
+    :param value: ``"72H"`` (hours), ``"1M"`` (months), or a time of whole hours; ``None`` leaves
+        it to the endpoint, which takes a month.
+    :param argument: What the caller named it.
+    :raises ValueError: If it is not one of these.
+    """
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        hours, rest = divmod(value, timedelta(hours=1))
+        if hours > 0 and not rest:
+            return f"{hours}H"
+    elif isinstance(value, str):
+        match = _DURATION.fullmatch(value)
+        if match and int(match[1]) > 0:
+            return f"{int(match[1])}{match[2].upper()}"
+    got = repr(value) if isinstance(value, (str, int, float, timedelta)) else type_name(value)
+    raise ValueError(
+        f"{argument}: expected '72H' (hours), '1M' (months) or a timedelta of whole hours,"
+        f" got {got}"
+    )
+
+
+def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:
+    """Return a list as the wire has it: ``Name.1``, ``Name.2``, …"""
+    return {f"{prefix}.{n}": value for n, value in enumerate(values, 1)}
+
+
+def filters(action: Action, wanted: Mapping[str, str | Iterable[str]] | None) -> dict[str, str]:
+    """
+    Return filters as the wire has them: ``Filter.n.Name`` and ``Filter.n.Value.m``.
+
+    :param action: The action that they are for.
+    :param wanted: A value or several for each field; a row passes with any of them. A
+        :class:`~libcloud.compute.types.NodeState` stands for all words of its state.
+    :raises TypeError: If the filters are not a mapping, or a value is not text.
+    :raises ValueError: If the action has no such filter, or the filter has no value, or a status
+        can never match.
+    """
+    if wanted is None:
+        return {}
+    if not isinstance(wanted, Mapping):
+        raise TypeError(f"ex_filters: expected a mapping, got {type_name(wanted)}")
+    params: dict[str, str] = {}
+    for n, (name, values) in enumerate(wanted.items(), 1):
+        if name not in action.filters:
+            allowed = " or ".join(map(repr, action.filters))
+            raise ValueError(f"ex_filters: expected {allowed}, got {name!r}")
+        argument = f"ex_filters[{name!r}]"
+        if isinstance(values, str):
+            values = [values]
+        found: list[str] = []
+        for value in several(values, argument):
+            found += (
+                _words(value, argument) if name == "status" else [required_text(value, argument)]
+            )
+        if not found:
+            raise ValueError(f"{argument}: expected a value or several, got none")
+        params[f"Filter.{n}.Name"] = name
+        params |= numbered(f"Filter.{n}.Value", dict.fromkeys(found))
+    return params
+
+
+def _words(value: object, argument: str) -> list[str]:
+    """Return the words of ``status`` that a state or a word stands for."""
+    if isinstance(value, NodeState):
+        state, got = value, f"NodeState.{value.name}"
+    else:
+        word = required_text(value, argument)
+        known = {state.value: state for state in NodeState}
+        if word in NODE_STATES or word.lower() not in known:
+            # A word that is in no table is sent: the endpoint may know more of them.
+            return [word]
+        state, got = known[word.lower()], repr(word)
+    words = [word for word, meaning in NODE_STATES.items() if meaning is state]
+    if not words:
+        raise ValueError(
+            f"{argument}: expected a word of the API or a NodeState that stands for some, got {got}"
+        )
+    if state is not value:
+        raise ValueError(
+            f"{argument}: expected a word of the API ({', '.join(map(repr, words))}) or"
+            f" NodeState.{state.name}, got {got}"
+        )
+    return words
+
+
+def metadata(values: Mapping[str, str], argument: str) -> dict[str, str]:
+    """
+    Return metadata as the wire has it: ``Name.n`` and ``Value.n``.
+
+    :raises TypeError: If the metadata are not a mapping, or a name or value is not text.
+    :raises ValueError: If there is no entry, or a name is empty, or a text cannot be sent.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{argument}: expected a mapping, got {type_name(values)}")
+    if not values:
+        raise ValueError(f"{argument}: expected at least one name and value, got none")
+    for name, value in values.items():
+        required_text(name, f"{argument}, a name")
+        if not isinstance(value, str):
+            raise TypeError(f"{argument}[{name!r}]: expected text, got {type_name(value)}")
+        writable(value, f"{argument}[{name!r}]")
+    return numbered("Name", values.keys()) | numbered("Value", values.values())
