@@ -1,6 +1,6 @@
 """
-Systems other than Linux. There are none here: what they lack is taken away, in processes of their
-own, and nobody may begin to need it again unseen.
+Other systems than Linux. What they lack is removed in separate processes, and a test fails when
+a module begins to need it.
 """
 
 import ast
@@ -53,7 +53,7 @@ FILES = ("/bin/", "/dev/", "/etc/", "/proc/", "/tmp", "/usr/", "/var/")
 
 #: Who needs such things nevertheless.
 NEEDED = {
-    # Refused elsewhere, in one line, when somebody wants it.
+    # Refused elsewhere, in one line, on request.
     "emulator/_ssh.py": {
         *("fcntl", "termios"),
         *("os.killpg", "os.openpty", "os.ttyname", "signal.SIGKILL"),

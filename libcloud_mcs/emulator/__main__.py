@@ -75,7 +75,7 @@ def _introduce(emulator: Emulator, given: dict[str, Any]) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """A parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {' '.join(message.splitlines())}\n")

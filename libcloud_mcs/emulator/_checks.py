@@ -106,7 +106,7 @@ class Kind(Generic[T]):
     What a value must be.
 
     :param expected: What it must be, in words.
-    :param take: Returns the value as it is used; ``ValueError`` where it is of another kind.
+    :param take: A function that returns the value as it is used, or raises ``ValueError``.
     :param read: Reads it from text; ``ValueError`` where that is not possible.
     :param secret: Whether a value is never shown.
     """
@@ -190,7 +190,7 @@ def whole(
 
 
 def number(least: float, most: float, what: str = "a number") -> Kind[float]:
-    """Return the kind of numbers within bounds. "Not a number" and infinity are none of them."""
+    """Return the kind of numbers within bounds. NaN and infinity are excluded."""
     return _kind(
         f"{what} from {least} to {most}",
         lambda value: _is_number(value, (int, float)) and _within(value, least, most),

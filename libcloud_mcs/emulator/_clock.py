@@ -50,7 +50,7 @@ class Clock:
             self.set(start)
 
     def now(self) -> datetime:
-        """Tell the time."""
+        """Return the time."""
         offset, frozen = self._state.value
         return frozen or later(datetime.now(timezone.utc), offset)
 
@@ -97,7 +97,7 @@ class Clock:
 
     def unfreeze(self) -> None:
         """
-        Let the clock run again, from where it was held.
+        Resume the clock at the time at which it was frozen.
 
         :raises StateError: If the change cannot be saved; the clock is as it was.
         """
@@ -106,7 +106,7 @@ class Clock:
 
     def reset(self) -> None:
         """
-        Let the clock run with real time again.
+        Return to real time.
 
         :raises StateError: If the change cannot be saved; the clock is as it was.
         """
@@ -114,11 +114,11 @@ class Clock:
             self._state.put((timedelta(), None))
 
     def join(self, transactions: Transactions) -> None:
-        """Make the changes of this clock a part of others from now on."""
+        """Include changes of this clock in the given transactions from now on."""
         self._state.transactions = transactions
 
     def state(self) -> dict[str, Any]:
-        """Tell how the clock stands, in a form that :meth:`restore` takes."""
+        """Return the state of the clock, for :meth:`restore`."""
         offset, frozen = self._state.value
         return {"offset": offset.total_seconds(), "frozen": frozen and frozen.isoformat()}
 

@@ -106,7 +106,7 @@ class HTTPServer:
 
     :param app: Answers the requests.
     :param bound: The listening socket; it is closed at the end.
-    :param is_stopping: Returns whether requests are not carried out any more.
+    :param is_stopping: A function that returns whether the server is stopping.
     :param tls: The certificate and key for HTTPS; ``None``: HTTP.
     """
 
@@ -357,7 +357,7 @@ class _Connection:
         return await self._read(int(size))
 
     async def _send_continue(self, head: _Head) -> None:
-        """Tell a client that waits for it to send the body."""
+        """Send the status 100 to a client that waits for it."""
         expects = head.field("expect").lower() == "100-continue"
         if expects and not head.is_old and not self._buffer:
             await self._stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -47,8 +47,8 @@ def watch(owner: T, in_child: Callable[[T], None], at_exit: Callable[[T], None])
 
 def watch_socket(watched: socket.socket) -> None:
     """
-    Let go of a socket in every process that is forked from this one, so that it is closed when it
-    is closed here.
+    Release a socket in every process that is forked from this one, so that the connection ends
+    when it is closed here.
 
     :param watched: The socket. It was opened while :data:`no_fork` was held.
     """
@@ -57,10 +57,10 @@ def watch_socket(watched: socket.socket) -> None:
 
 def release(descriptors: Iterable[int]) -> None:
     """
-    Let go of what a process has inherited that was just forked.
+    Release inherited descriptors in a forked process.
 
     :param descriptors: Each of them refers to the null device from now on. They are not closed: an
-        object that closes its own later must not close somebody else's of the same number.
+        object that closes its own later must not close another file with the same number.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in descriptors:
@@ -70,7 +70,7 @@ def release(descriptors: Iterable[int]) -> None:
 
 def keep_forever(thing: object) -> None:
     """
-    Make sure that an object is never destroyed, not even at the end of the process.
+    Keep an object alive, even at the end of the process.
 
     :param thing: An object whose destruction would harm the parent of a forked child.
     """

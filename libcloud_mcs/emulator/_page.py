@@ -168,7 +168,7 @@ async function refresh() {
 setTimeout(refresh, 1000);
 """
 
-#: A cloud. Without an icon of its own, a browser would ask the endpoint for one.
+#: A cloud. Without an icon in the page, a browser would request one.
 _ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'%3E%3Cpath"
     " fill='%232f7de1' d='M9 26a7 7 0 0 1-1-13.9 9 9 0 0 1 17.3.9A6.5 6.5 0 0 1 24.5"
@@ -394,7 +394,7 @@ def _table(name: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def _note(count: int, most: int, empty: str) -> str:
-    """Say that there is nothing, or that there is more than what is shown."""
+    """Return a note that a table is empty or shortened."""
     words = empty if not count else f"The newest {most} of {count}." if count > most else ""
     return f'<p class="note">{words}</p>' if words else ""
 
@@ -429,7 +429,7 @@ def _moment(moment: str) -> datetime:
 
 
 def _left(left: timedelta) -> str:
-    """Say how long a lease is still."""
+    """Return the remaining time of a lease."""
     if left <= timedelta():
         return "ended"
     days, rest = divmod(left // timedelta(minutes=1), 24 * 60)
@@ -442,6 +442,6 @@ def _left(left: timedelta) -> str:
 
 
 def _text(value: object, longest: int = _LONGEST_TEXT) -> str:
-    """Make a text harmless, and no longer than what somebody reads."""
+    """Escape a text and shorten it."""
     text = str(value)
     return escape(text if len(text) <= longest else f"{text[:longest]}…")

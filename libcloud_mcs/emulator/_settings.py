@@ -191,8 +191,8 @@ class Settings(AccountSettings):
         int,
         Setting(
             _COUNT,
-            "how many instances of nobody's go, and as many others come, before each page of a list"
-            " of instances but the first",
+            "how many instances are replaced by others before each page of a list of instances but"
+            " the first",
             "N",
         ),
     ] = 0
@@ -209,7 +209,7 @@ class Settings(AccountSettings):
         Setting(
             optional(NETWORK),
             "a loopback network, like 127.10.0.0/16, to take the public addresses of instances"
-            " from; where there is none, addresses that nobody can reach",
+            " from; where there is none, addresses that are not reachable",
             "NETWORK",
         ),
     ] = None

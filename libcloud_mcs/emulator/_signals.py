@@ -58,10 +58,10 @@ class EndSignals:
     def wait(self) -> None:
         """Wait until one of the signals comes, or until :meth:`wake` is called."""
         while self._wakes.recv(1)[0] not in (0, *_NUMBERS):
-            pass  # another signal, for which the program has a handler of its own
+            pass  # another signal, for which the program has a handler
 
     def wake(self) -> None:
-        """Let :meth:`wait` return. Any thread may call this."""
+        """Wake :meth:`wait` up. Any thread may call this."""
         with contextlib.suppress(OSError):  # the wait is over
             self._waker.send(b"\0")
 

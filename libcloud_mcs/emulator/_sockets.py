@@ -22,7 +22,7 @@ def listen(
     :param port: The port; ``0``: a free one.
     :param what: What an error's message begins with.
     :param advice: What can be done about an error, by its number.
-    :raises OSError: If nobody can listen there. The message says where and why.
+    :raises OSError: If the address or the port cannot be used. The message says where and why.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -46,7 +46,7 @@ def listen(
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own, which no other can reach."""
+    """Return whether a host name or address is one that only this machine can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

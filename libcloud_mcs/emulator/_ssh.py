@@ -77,7 +77,7 @@ class SSHServers:
 
     :param network: The network of the instances' addresses.
     :param port: The port of each server.
-    :param instances: Returns all instances by their IDs, each with its status.
+    :param instances: A function that returns all instances by their IDs, each with its status.
     """
 
     def __init__(
@@ -281,7 +281,7 @@ class _Session(asyncssh.SSHServer):
         return self._is_ours and known
 
     def _keys(self) -> asyncssh.SSHAuthorizedKeys | None:
-        """Give the key pair's key, and those that somebody who was let in has put there."""
+        """Return the key of the key pair, and those that authenticated clients have added."""
         key_pair = self._server.instance.key_pair
         lines = [key_pair.public_key] if key_pair else []
         with contextlib.suppress(OSError):
@@ -324,7 +324,7 @@ async def _run(process: asyncssh.SSHServerProcess[bytes], instance: Instance, di
             process.exit(status)
     else:
         ended.cancel()
-        # Nothing that nobody waits for any more stays behind on this machine.
+        # A command without a client must not continue on this machine.
         with contextlib.suppress(ProcessLookupError):  # it has just ended
             os.killpg(child.pid, signal.SIGKILL)
         await child.wait()
@@ -335,9 +335,9 @@ async def _run(process: asyncssh.SSHServerProcess[bytes], instance: Instance, di
 
 
 async def _feed(process: asyncssh.SSHServerProcess[bytes], to_child: asyncio.StreamWriter) -> None:
-    """Give a command what the client sends."""
+    """Send the input of the client to a command."""
     # Not with asyncssh's redirect(): what it writes to a pipe that is full may be lost at its end.
-    with contextlib.suppress(OSError, asyncssh.Error):  # it reads no more, or nobody is there
+    with contextlib.suppress(OSError, asyncssh.Error):  # the command or the client has ended
         while True:
             try:
                 data = await process.stdin.read(_CHUNK)
@@ -356,7 +356,7 @@ async def _feed(process: asyncssh.SSHServerProcess[bytes], to_child: asyncio.Str
 async def _end(process: asyncssh.SSHServerProcess[bytes], child: asyncio.subprocess.Process) -> int:
     """Wait until a command has ended and all that it wrote is sent; give its status."""
     status = await child.wait()
-    with contextlib.suppress(OSError, asyncssh.Error):  # nobody is there to read it
+    with contextlib.suppress(OSError, asyncssh.Error):  # the client has gone
         await process.stdout.drain()
         await process.stderr.drain()
     return status
@@ -366,7 +366,7 @@ async def _start(
     process: asyncssh.SSHServerProcess[bytes], instance: Instance, disk: _Disk
 ) -> tuple[asyncio.subprocess.Process, asyncio.StreamWriter]:
     account = instance.template.account
-    # As with any SSH server, nothing of its own environment: there may be secrets in it.
+    # As with any SSH server, nothing of the environment of this process, which may contain secrets.
     environment = {
         "HOME": os.fspath(disk.home),
         "USER": account,

@@ -127,7 +127,7 @@ class Store:
             raise self._error(str(error)) from None
 
     def close(self) -> None:
-        """Close the file, and merge the write-ahead log into it if the disk has room."""
+        """Close the file, and merge the write-ahead log into it if the disk has enough space."""
         self._database.close()
 
     def abandon(self) -> None:

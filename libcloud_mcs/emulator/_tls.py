@@ -86,8 +86,8 @@ def load(certificate: str | os.PathLike[str], key: str | os.PathLike[str]) -> ss
 
 class ThrowAway:
     """
-    A certificate for one endpoint, signed by a certificate authority (CA) of its own. The CA's
-    private key is kept nowhere.
+    A certificate for one endpoint, signed by a certificate authority (CA) that is used once. The
+    private key of the CA is not kept.
 
     :param host: The address or name that the endpoint listens on. The certificate is for this one,
         and for ``localhost``, ``127.0.0.1`` and ``::1``.

@@ -156,7 +156,7 @@ def verify(
     Check the common parameters, the signature, the time and the action of a request.
 
     :param params: The parameters of the request.
-    :param secret_of: Returns the secret of an access key, ``None`` for an unknown key.
+    :param secret_of: A function that returns the secret of an access key, ``None`` if unknown.
     :param now: The time with which the timestamp is compared.
     :param debug: Whether the error of a wrong signature contains the string to sign.
     :return: The access key.

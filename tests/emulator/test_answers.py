@@ -124,8 +124,8 @@ TABLES = {
 
 KEY = public_text(new_key())
 
-#: A whole life, in which each action is asked for once and can be carried out.
-LIFE = [
+#: A life cycle in which each action is requested once and succeeds.
+LIFE_CYCLE = [
     ("DescribeTemplates", {}),
     ("DescribeInstanceTypes", {}),
     ("GetBalance", {}),
@@ -176,7 +176,7 @@ def shape(tree, table):
 
 
 def texts(tree):
-    """Give a JSON answer as its XML form reads: all scalars text, sets of one not in a list."""
+    """Return a JSON response in the form of XML: all scalars text, sets of one not in a list."""
     if isinstance(tree, dict):
         return {name: texts(value) for name, value in tree.items()}
     if isinstance(tree, list):
@@ -186,7 +186,7 @@ def texts(tree):
 
 def test_the_table_of_actions_is_the_specifications():
     assert list(TABLES) == list(ACTIONS)
-    assert {action for action, _ in LIFE} == set(ACTIONS)
+    assert {action for action, _ in LIFE_CYCLE} == set(ACTIONS)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -220,7 +220,7 @@ def test_the_tables_agree_with_the_examples(example, action, answer_format):
 )
 def test_json_answers_have_the_fields_of_the_tables(make_client, method, hashed):
     client = make_client(method=method, answer_format="json", hashed=hashed)
-    for action, params in LIFE:
+    for action, params in LIFE_CYCLE:
         shape(client.tree(action, **params), TABLES[action])
 
 
@@ -232,7 +232,7 @@ def test_xml_answers_have_the_same_content(make_client, method, hashed, named):
     # "xml" is also what comes when no format is named.
     in_xml = make_client(method=method, answer_format="xml" if named else None, hashed=hashed)
     in_json = make_client(method=method, answer_format="json", hashed=hashed)
-    for action, params in LIFE:
+    for action, params in LIFE_CYCLE:
         if ACTIONS[action].kind.value == "read" and action != "GetPasswordData":
             expected = texts(in_json.tree(action, **params))
             if action == "GetBalance":

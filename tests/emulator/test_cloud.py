@@ -44,7 +44,7 @@ def names(ask, **params):
 
 
 def walk(ask, clock, *, seconds, steps, name="system"):
-    """Let time pass step by step, and give the words that are seen."""
+    """Advance the clock in steps and return the statuses."""
     seen = [status(ask, name)]
     for _ in range(steps):
         clock.advance(timedelta(seconds=seconds / steps))
@@ -369,7 +369,7 @@ def test_pages(many):
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "", "\u0661"])
-def test_limits_that_are_no_numbers(many, value):
+def test_limits_that_are_not_numbers_are_refused(many, value):
     for name in ("Limit", "Offset"):
         for action in ("DescribeInstances", "DescribeKeyPairs", "DescribeInstanceTypes"):
             code, message = many.refused(action, **{name: value})

@@ -35,7 +35,7 @@ def ask(make_client):
 
 
 def outcome(ask, action="GetBalance", **params):
-    """Give what a client sees: a status, or what became of the connection."""
+    """Return what a client sees: a status, or the end of the connection."""
     try:
         return ask(action, **params).status_code
     except requests.exceptions.ChunkedEncodingError:

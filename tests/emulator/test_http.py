@@ -69,7 +69,7 @@ def _quiet(caplog):
 
 
 def is_usable(raw):
-    """Tell whether the same connection answers a good request as it should."""
+    """Return whether the same connection answers a valid request."""
     response = raw.ask("GET", "/_emulator/clock")
     assert json.loads(response.body).keys() == {"now", "frozen"}
     return response.status == 200
@@ -245,7 +245,7 @@ def test_a_body_that_comes_in_pieces(cloud, raw):
         head = request("POST", API, FORM, size)
         for piece in (head[:9], head[9:-1], head[-1:] + sent[:1], sent[1:5], sent[5:-3], sent[-3:]):
             raw.send(piece)
-            # It has been read when somebody else was served.
+            # It has been read when another client was served.
             assert requests.head(cloud.url, verify=cloud.ca_cert or True).status_code == 400
         assert raw.read().status == 200
     assert is_usable(raw)
@@ -502,7 +502,7 @@ def test_what_is_not_http_is_answered_400_and_the_connection_closed(raw, connect
 @pytest.mark.parametrize(
     "target", ["mcs/v1", "*", "?a=b", "http:///x", "http://[x/", "127.0.0.1:80"]
 )
-def test_targets_that_are_none(raw, target):
+def test_invalid_targets_are_refused(raw, target):
     response = raw.ask("GET", target)
     assert response.status == 400
     assert message(response) == f"the request target {target!r} is neither a path nor a URL"

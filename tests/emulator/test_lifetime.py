@@ -36,7 +36,7 @@ def client(cloud):
 
 
 def is_free(path):
-    """Tell whether a file of a state is closed: nobody else can open one that is not."""
+    """Return whether a state file is closed: an open one cannot be opened again."""
     Emulator(state=path).close()
     return True
 
@@ -77,7 +77,7 @@ def test_a_client_recovers(cloud):
     timer.join()
 
 
-def test_a_port_that_somebody_has_taken_meanwhile(cloud):
+def test_a_port_that_was_taken_meanwhile_is_an_error(cloud):
     cloud.stop()
     taken = f"cannot listen on 127.0.0.1 port {cloud.port}: "
     with (
@@ -193,7 +193,7 @@ def test_more_clients_than_the_system_allows():
                 assert process.stdout.readline() == told
             with RawClient(port) as raw:
                 assert raw.ask("GET", "/").status == 200
-        # It also stops while it accepts nobody.
+        # It also stops while it accepts no connections.
         held = [RawClient(port) for _ in range(60)]
         assert process.stdout.readline() == told
         printed, _ = process.communicate()
@@ -385,11 +385,11 @@ def test_in_an_asyncio_program(path):
     assert is_free(path)
 
 
-def test_one_that_nobody_refers_to():
+def test_an_emulator_without_references_is_closed_at_exit():
     cloud = Emulator()
     cloud.start()
     reference, driver = weakref.ref(cloud), cloud.driver()
-    # It goes on serving: somebody may know its URL.
+    # It continues to serve: a client may know its URL.
     del cloud
     gc.collect()
     assert driver.list_nodes() == []
@@ -619,7 +619,7 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent(fork, cloud):
     assert list(cloud.faults) == [fault]
 
 
-def test_a_forked_child_can_have_emulators_of_its_own(fork, cloud, tmp_path):
+def test_a_forked_child_can_create_emulators(fork, cloud, tmp_path):
     def use_it():
         with Emulator(state=tmp_path / "child.db", instances=2) as other:
             assert other.port != cloud.port

@@ -96,7 +96,7 @@ def words(element):
 
 
 def table(document, name):
-    """Give the cells' words, row by row."""
+    """Return the texts of the cells, row by row."""
     rows = document.xpath(f"//table[@class='{name}']/tbody/tr")
     return [[words(cell) for cell in row] for row in rows]
 
@@ -276,7 +276,7 @@ def test_a_charge_for_an_instance_that_is_gone():
 
 
 def every_text(value, change):
-    """Change every text in a snapshot that is no time."""
+    """Change every text in a snapshot but times."""
     if isinstance(value, dict):
         return {name: every_text(each, change) for name, each in value.items()}
     if isinstance(value, list):
@@ -301,7 +301,7 @@ def test_any_writing_comes_through(text):
     assert table(document, "instances")[0][0] == f"{text} instance-id-1"
 
 
-def test_what_is_no_unicode_breaks_nothing():
+def test_half_characters_are_escaped():
     (row,) = table(page(a_snapshot(requests=[a_request(action="\ud800")])), "requests")
     assert row[1] == "? key"
 
@@ -347,7 +347,7 @@ def browser(tmp_path_factory):
 
 
 class Window:
-    """What somebody sees who has opened the page."""
+    """The page as a user sees it in a browser."""
 
     def __init__(self, browser, port):
         self.browser = browser
@@ -355,7 +355,7 @@ class Window:
         browser.execute_script("window.opened = true")
 
     def see(self, selector):
-        """Give the words of all that is visible there."""
+        """Return the visible texts."""
         found = self.browser.find_elements("css selector", selector)
         return " ".join(" ".join(each.text for each in found if each.is_displayed()).split())
 
@@ -395,7 +395,7 @@ def test_the_page_of_a_fresh_cloud(browser, held):
     assert window.see("#account-1 .balance") == "Balance 1000.00"
     assert "No instances yet" in window.see("#account-1")
     assert window.see("#lost") == ""
-    # Nothing was asked for that the page's policy or the emulator refused, and nobody else.
+    # The browser requested nothing that the page's policy or the emulator refused.
     held.clock.advance(timedelta(seconds=1))
     window.wait_for("#clock", "12:00:01")
     assert browser.get_log("browser") == []
@@ -430,10 +430,10 @@ def test_money_that_is_spent(window, held):
 
 def test_a_refused_request(window, held):
     client = Client(held.url, held.access_key, held.secret)
-    status, message = client.refused("DescribeInstanceStatus", InstanceId="nobody")
+    status, message = client.refused("DescribeInstanceStatus", InstanceId="missing")
     assert status == 404
     row = window.wait_for(".requests tbody tr", "DescribeInstanceStatus")
-    assert row.endswith(f" InstanceId=nobody 404 {message}")
+    assert row.endswith(f" InstanceId=missing 404 {message}")
 
 
 def test_a_hostile_name_is_a_name(window, browser, held):
@@ -459,7 +459,7 @@ def test_it_says_when_the_emulator_is_gone_and_goes_on_when_it_is_back(browser):
     assert not window.was_reloaded()
 
 
-def test_what_somebody_selects_stays_selected(window, browser, held):
+def test_a_selection_is_kept(window, browser, held):
     node = create(held, "web")
     window.wait_for(".instances tbody", "web")
     window.wait_for(".requests tbody", "CreateInstance")

@@ -92,7 +92,7 @@ def private_key(driver, name):
 # Who is let in
 
 
-def test_the_account_is_let_in_with_its_password_and_nobody_else(driver, node, connect):
+def test_only_the_account_can_log_in_with_its_password(driver, node, connect):
     assert run(connect(node), "echo $USER") == (b"cirros\n", b"", 0)
     password = driver.ex_get_password_data(node).password
     other = driver.create_node("other", "small", IMAGE)
@@ -121,7 +121,7 @@ def test_a_key_pair_lets_in_its_account_on_its_nodes(driver, node, connect):
     ):
         with pytest.raises(paramiko.AuthenticationException):
             connect(where, username, pkey=wrong)
-    # Its password is there all the same.
+    # It has a password nevertheless.
     password = driver.ex_get_password_data(keyed, pair.private_key).password
     connect(keyed, password=password)
 
@@ -233,7 +233,7 @@ def test_a_command(node, connect):
     out, _, _ = run(client, "head -c 3000000 /dev/zero")
     assert out == bytes(3_000_000)
     assert run(client, "cat | wc -c", bytes(3_000_000))[0].strip() == b"3000000"
-    # A signal is no exit status.
+    # A signal is not an exit status.
     assert run(client, "kill -9 $$")[2] == -1
 
 
@@ -434,14 +434,14 @@ def test_a_port_that_may_not_be_used(monkeypatch, node_network):
         emulator.start()
 
 
-def test_a_node_whose_port_somebody_has(cloud, driver, node_network, caplog):
+def test_a_node_whose_port_is_in_use_has_no_server(cloud, driver, node_network, caplog):
     taken = node_network.replace("0/24", "1")
     with socket.create_server((taken, 2222)):
         driver.create_node("first", "small", IMAGE)
         second = driver.create_node("second", "small", IMAGE)
         assert is_up(second)
         first = driver.list_nodes(ex_names=["first"])[0]
-    # It is tried again when it comes up anew.
+    # It is tried again at the next boot.
     driver.stop_node(first)
     driver.start_node(first)
     assert is_up(first)
@@ -478,7 +478,7 @@ def test_a_node_without_room_for_its_disk(cloud, driver, monkeypatch, caplog):
     assert len(cloud.ledger) == 1
 
 
-def test_an_error_that_nobody_expects_changes_no_answer(cloud, driver, monkeypatch, caplog):
+def test_an_unexpected_error_changes_no_response(cloud, driver, monkeypatch, caplog):
     def fail(instances):
         raise ZeroDivisionError
 

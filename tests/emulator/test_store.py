@@ -34,7 +34,7 @@ def client(cloud):
 
 
 def everything(cloud):
-    """Give all that can be seen of a cloud, but for the time and what was asked."""
+    """Return everything that a client can see, but the time and the requests."""
     ask = client(cloud)
     seen = [ask.tree("DescribeInstances"), ask.tree("DescribeKeyPairs"), ask.tree("GetBalance")]
     for row in seen[0]["InstanceSet"]["Instance"]:
@@ -208,7 +208,7 @@ def test_a_damaged_or_newer_file_is_an_error_and_left_as_it_was(path, spoil, wor
     assert os.listdir(path.parent) == [path.name]
 
 
-def test_what_is_no_file_is_an_error_too(tmp_path):
+def test_a_path_without_a_file_is_an_error(tmp_path):
     for path in (tmp_path, tmp_path / "no" / "such" / "folder"):
         with pytest.raises(StateError, match="cannot be used"):
             Emulator(state=path)
@@ -245,7 +245,7 @@ def start(path, *arguments):
 
 
 class Writer(threading.Thread):
-    """Makes instances until the endpoint is gone."""
+    """Creates instances until the endpoint has stopped."""
 
     def __init__(self, ask, prefix):
         super().__init__()

@@ -88,7 +88,7 @@ def self_signed(key):
 
 
 def trusting(path):
-    """Make a context that is as strict as Python 3.13's own."""
+    """Return a context that is as strict as that of Python 3.13."""
     context = ssl.create_default_context(cafile=path)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     return context
@@ -110,7 +110,7 @@ def is_served(cloud):
 # Throw-away certificates
 
 
-def test_a_driver_of_its_own_trusts_it(secure, monkeypatch, files):
+def test_its_driver_trusts_it(secure, monkeypatch, files):
     assert secure.url == f"https://127.0.0.1:{secure.port}/mcs/v1"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files / "ca.pem"))
     driver = secure.driver()
@@ -419,7 +419,7 @@ def test_a_connection_that_breaks_after_the_handshake(secure, caplog):
         with context.wrap_socket(plain, server_hostname="localhost") as secured:
             secured.sendall(request("GET", "/"))
             assert secured.recv(12) == b"HTTP/1.1 200"
-            # What nobody has encrypted.
+            # A record that was never encrypted.
             os.write(descriptor, b"\x17\x03\x03\x00\x10" + b"a" * 16)
             with contextlib.suppress(ssl.SSLError):
                 while secured.recv(65536):

@@ -42,7 +42,7 @@ KEYS = [public_text(new_key(1024)) for _ in range(2)]
 
 
 class Disk:
-    """Lets what is written to a database fail."""
+    """A disk on which writing can fail."""
 
     def __init__(self):
         #: How many statements there were.
@@ -64,7 +64,7 @@ class Disk:
 
     @contextlib.contextmanager
     def failing(self, first, times=1):
-        """Let the first statement from now on fail, or the second, …, and some after it."""
+        """Fail at the first statement from now on, or the second, …, and some after it."""
         self.fails = range(self.count + first, self.count + first + times)
         try:
             yield
@@ -80,7 +80,7 @@ def disk(monkeypatch):
 
 
 def memory(cloud):
-    """Give all that an emulator knows, but for what was asked."""
+    """Return the whole state of an emulator but the requests."""
     return [
         cloud.clock.state(),
         *(
@@ -95,7 +95,7 @@ def memory(cloud):
 
 
 def next_instances(cloud):
-    """Give what the next instances would be like: what is drawn from the seeds, and addresses."""
+    """Return what the next instances would be: values from the seeds, and addresses."""
     return [
         (row, ask.tree("GetPasswordData", InstanceId=row["instanceId"]), networks)
         for account in cloud.accounts
@@ -208,7 +208,7 @@ def test_every_action_and_every_change_over_http_is_among_them():
 
 
 class BrokenError(Exception):
-    """Nobody expects it."""
+    """An unexpected error."""
 
 
 def broken(*args, **kwargs):
@@ -426,11 +426,11 @@ def test_an_emulator_that_cannot_save_its_beginning_is_not_made(path, disk):
     assert first > 10
 
 
-# What nobody expects
+# Unexpected errors
 
 
 def raw(cloud, request):
-    """Send a request on a connection of its own, and then another; give what comes back."""
+    """Send a request on a new connection, and then another one; return the response."""
     connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
     with contextlib.closing(connection):
         connection.request(*request)
@@ -468,9 +468,7 @@ def signed(ask, action, **params):
         "libcloud_mcs.emulator._store._document",
     ],
 )
-def test_an_error_that_nobody_expects_is_an_answer(
-    kept, path, monkeypatch, caplog, place, answer_format
-):
+def test_an_unexpected_error_is_answered(kept, path, monkeypatch, caplog, place, answer_format):
     before = memory(kept)
     ask = Client(kept.url, kept.access_key, kept.secret, answer_format=answer_format)
     with monkeypatch.context() as patch:
@@ -507,7 +505,9 @@ def test_an_error_that_nobody_expects_is_an_answer(
 
 
 @pytest.mark.parametrize(("method", "name"), ROUTES)
-def test_an_error_that_nobody_expects_beside_the_api(kept, monkeypatch, caplog, method, name):
+def test_an_unexpected_error_of_an_administrative_request_is_answered(
+    kept, monkeypatch, caplog, method, name
+):
     before = memory(kept)
     headers = {"Content-Type": "application/json"}
     body = None if method == "GET" else "{}"
@@ -691,10 +691,10 @@ def test_a_disk_that_is_full(path):
             assert [row["instanceName"] for row in rows] == [f"n{n}" for n in range(made)]
             assert ask.tree("GetBalance")["balance"] == round(100000 - 0.12 * made, 2)
             assert refusal(ask("CreateInstance", **CREATE))[0] == 500
-        # With room again, it goes on.
+        # With space again, changes succeed.
         free = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, free)
-        ask.tree("CreateInstance", InstanceName="with room", **CREATE)
+        ask.tree("CreateInstance", InstanceName="with space", **CREATE)
         before = ask.tree("DescribeInstances"), ask.tree("GetBalance")
     finally:
         process.send_signal(signal.SIGTERM)

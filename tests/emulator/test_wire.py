@@ -1,4 +1,4 @@
-"""What every request must have, and what the emulator says when it has not."""
+"""The common parameters of requests, and the errors without them."""
 
 import http.client
 import socket
@@ -82,7 +82,7 @@ def test_any_form_encoding_of_the_same_values_is_read(make_client, encoding):
     assert client.send(body, headers=headers).status_code == 200
 
 
-def test_parameters_that_nobody_knows_are_accepted_and_signed(client):
+def test_unknown_parameters_are_accepted_and_signed(client):
     client.tree("GetBalance", Region="Beijing", Whatever="")
     form = signed(client, client.parameters("GetBalance", {}))
     assert refusal(client.send(form | {"Region": "Beijing"}))[0] == 403
@@ -196,7 +196,7 @@ def test_connections_are_kept_alive(cloud, client):
     connection.close()
 
 
-def test_what_is_no_http_does_no_harm(cloud, client):
+def test_bytes_that_are_not_http_do_no_harm(cloud, client):
     raw(cloud, b"\x16\x03\x01 hello\r\n\r\n")
     raw(cloud, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
     assert "405" in raw(cloud, b"BREW / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
