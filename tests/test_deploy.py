@@ -171,7 +171,7 @@ def emulated():
 
 @pytest.fixture
 def ssh(monkeypatch, tmp_path):
-    """What SSH clients are made with, where nobody's own keys let in."""
+    """Arguments of SSH clients that use no keys of the user."""
     monkeypatch.setattr(SSH, "made", [])
     monkeypatch.setattr(SSH, "accounts", None)
     monkeypatch.setattr(libcloud.compute.base, "SSHClient", SSH)

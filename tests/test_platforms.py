@@ -1,6 +1,6 @@
 """
-Systems other than Linux. There are none here: what they lack is taken away, in processes of their
-own, and nobody may begin to need it again unseen.
+Systems other than Linux. There are none here: what they lack is removed in separate
+processes, so that a new dependency on it is noticed.
 """
 
 import ast
@@ -53,7 +53,7 @@ FILES = ("/bin/", "/dev/", "/etc/", "/proc/", "/tmp", "/usr/", "/var/")
 
 #: Who needs such things nevertheless.
 NEEDED = {
-    # Refused elsewhere, in one line, when somebody wants it.
+    # Refused elsewhere, in one line, when a user wants it.
     "emulator/_ssh.py": {
         *("fcntl", "termios"),
         *("os.killpg", "os.openpty", "os.ttyname", "signal.SIGKILL"),
@@ -68,7 +68,7 @@ NEEDED = {
 
 
 def posix_alone(tree):
-    """Check what of a module there is on POSIX systems alone."""
+    """Return the names of a module that only POSIX systems have."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
