@@ -139,7 +139,7 @@ def several(values: Iterable[T], argument: str) -> list[T]:
 
 def several_things(named: Iterable[T], argument: str) -> list[T]:
     """
-    Check a list of things, or a mapping by their IDs.
+    Check a list of things, or a mapping whose keys are their IDs.
 
     :return: The things; of a mapping its keys.
     :raises TypeError: If a single thing is in place of the list.

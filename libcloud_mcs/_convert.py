@@ -91,7 +91,7 @@ def time(value: object, field: str) -> datetime:
     """
     Return a time on the wire: ISO 8601, in UTC where it names no zone.
 
-    :raises MalformedAnswerError: If it is not a such time.
+    :raises MalformedAnswerError: If the value is not such a time.
     """
     try:
         if not isinstance(value, str):
@@ -387,8 +387,8 @@ def _is_private(address: str) -> bool:
     """
     Check whether an address is in a private range.
 
-    :raises OSError: If it is not a address.
-    :raises ValueError: If likewise.
+    :raises OSError: If the text is not an address.
+    :raises ValueError: If the text is not an address.
     """
     if ":" in address:
         return _inet_pton(_AF_INET6, address)[0] & 0xFE == 0xFC

@@ -95,7 +95,7 @@ def wrong(argument: str, expected: str, got: str, hint: str = "") -> ValueError:
 
 
 def is_text(value: str) -> bool:
-    """Check the text of a key, in whatever form, from the path of a file."""
+    """Distinguish the text of a key, in any form, from the path of a file."""
     marks = ("-----BEGIN", "---- BEGIN", "PuTTY-User-Key-File-", "\n", "\r")
     return any(mark in value for mark in marks) or bool(_KEY_LINE.search(value))
 

@@ -110,7 +110,7 @@ class _Tracked(_Connection):
     def response_class(  # type: ignore[override] # a class, and called as one
         self, sock: socket.socket, **kwargs: Any
     ) -> http.client.HTTPResponse:
-        """Create the response that is read next, the tunnel's or the endpoint's."""
+        """Create the response object for the tunnel's or the endpoint's response."""
         return _Response(sock, self._end, **kwargs)
 
 

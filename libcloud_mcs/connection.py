@@ -188,7 +188,7 @@ class MCSConnection(ConnectionUserAndKey):
         :param read: The function that converts the result; its argument is the result of
             :func:`~libcloud_mcs._response.parse_response`.
         :return: What ``read`` gives.
-        :raises ValueError: If A parameter cannot be written in UTF-8.
+        :raises ValueError: If a parameter cannot be written in UTF-8.
         :raises MCSError: If the action was not carried out.
         :raises OutcomeUnknownError: If it may have been carried out.
         """

@@ -106,7 +106,7 @@ def decrypt_password(data: str, key: RSAPrivateKey) -> str:
     :param data: ``passwordData`` as the endpoint gave it: base64 of an RSA encryption, padded
         with OAEP (SHA-1), or with PKCS #1 v1.5 by other endpoints.
     :param key: The private key.
-    :raises WrongPrivateKeyError: If it is not a such thing, or encrypted with another key.
+    :raises WrongPrivateKeyError: If the text is not such a thing, or encrypted with another key.
     """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding

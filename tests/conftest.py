@@ -47,7 +47,7 @@ def pytest_sessionfinish(session, exitstatus):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter):
-    """Describe at the very end what was not tested, and how to have it."""
+    """Report at the very end which tests did not run, and how to run them."""
     yield
     reasons = Counter(
         str(report.longrepr[2]).removeprefix("Skipped: ")

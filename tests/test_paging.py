@@ -166,7 +166,7 @@ def test_a_total_that_lies_ends(requests_mock):
 
 
 def some_changes(changes):
-    """Create so many changes, one before each page; then the endpoint rests."""
+    """Change the list before each of so many pages, then no more."""
 
     def change(rows, page):
         if page <= len(changes):

@@ -410,7 +410,7 @@ def test_a_key_whose_registration_is_unclear_is_looked_for(cloud, unclear):
 
 
 def another_client_registers(cloud, key, name, answer):
-    """Allow another client register a key just before our request, and say what becomes of ours."""
+    """Register a key for another client just before our request, and answer ours."""
     effect = Effect(
         "race",
         run=lambda: cloud.account.state.import_key_pair(name, key),

@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 
 def concurrent(throttle, count, inside):
-    """Run so many threads take a turn, with the same thing to do in it; give their errors."""
+    """Run a function in a slot of each of so many threads; return their errors."""
     errors = []
 
     def one():

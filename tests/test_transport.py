@@ -127,7 +127,7 @@ def replace_connection_request(tool, monkeypatch):
 
 
 class Socket:
-    """Run nothing of a socket but what a fake one must have."""
+    """A socket with only the attributes that a fake one needs."""
 
     def __init__(self, data=b""):
         self.data = data

@@ -464,7 +464,7 @@ def in_world(value, world):
 
 
 def plain(result):
-    """Create results comparable."""
+    """Return results in a comparable form."""
     if isinstance(result, (list, tuple)):
         return [plain(each) for each in result]
     if isinstance(result, (Node, NodeSize, NodeImage, KeyPair, StorageVolume)):
