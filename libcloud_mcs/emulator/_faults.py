@@ -264,7 +264,7 @@ class Fault:
     probability: float = 1.0
     seed: int | None = field(default=None, repr=False)
     owner: Faults | None = field(default=None, repr=False)
-    #: The number of requests that matched :attr:`on`.
+    #: The number of requests that matched ``on``.
     seen: int = 0
     #: The number of requests that were affected.
     fired: int = 0
