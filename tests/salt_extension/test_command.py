@@ -362,7 +362,7 @@ def test_a_bad_profile_setting_is_named_and_nothing_is_made(salt_master, cloud, 
         ({"duration": "3 days"}, "duration: "),
         ({"keyname": "nobody"}, "no key pair has the name or ID 'nobody'"),
         ({"deploy": True, "keyname": "mine"}, "private_key: the path of the private key"),
-        ({"deploy": True, "private_key": path}, "must have mode 0400 or 0600"),
+        ({"deploy": True, "private_key": path}, "expected the mode 0400 or 0600"),
     ]
     answers = salt_master.call(*(("create", [machine | settings], {}) for settings, _ in expected))
     for (settings, message), answer in zip(expected, answers, strict=True):
