@@ -669,7 +669,7 @@ def noisy(http_method):
                 attempt(lambda: driver.ex_get_password_data(plain))
                 attempt(lambda: driver.reboot_node(node))
         attempt(lambda: driver.ex_renew_node(plain, "1H"))
-        attempt(cloud.snapshot)
+        attempt(lambda: cloud._backend.snapshot(cloud.url))
         cloud.stop()
         attempt(driver.ex_get_balance)
         secrets = {
