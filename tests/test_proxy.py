@@ -234,7 +234,7 @@ def test_what_a_proxy_may_have_said_is_told_as_such(server, treat, words):
     with pytest.raises(MCSError) as caught:
         renew(driver)
     assert words in caught.value.message
-    assert isinstance(caught.value, OutcomeUnknownError) is ("407" not in str(caught.value))
+    assert isinstance(caught.value, OutcomeUnknownError) is ("HTTP 407" not in str(caught.value))
 
 
 def test_a_refusal_of_the_api_does_not_name_the_proxy(server):

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator._account import AccountState
-from libcloud_mcs.emulator._backend import CHURN_PREFIX, Account, Backend, Record
+from libcloud_mcs.emulator._backend import CHURN_NAME, Account, Backend, Record
 from libcloud_mcs.emulator._checks import ArgumentError, shown
 from libcloud_mcs.emulator._control import Control, control_error, is_administrative
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
@@ -226,11 +226,11 @@ class App:
             return
         if params.get("Offset", "0") == "0":
             return
-        names = [each.name for each in account.instances() if each.name.startswith(CHURN_PREFIX)]
+        names = [each.name for each in account.instances() if CHURN_NAME.fullmatch(each.name)]
         for name in names[:churn]:
             account.remove(name)
         for _ in range(churn):
-            account.add_running(f"{CHURN_PREFIX}{self._backend.serial + 1}-new")
+            account.add_running(f"other-{self._backend.serial + 1}")
 
     def _error(self, exchange: Exchange, error: Exception) -> Response:
         """Return the response to a request that could not be carried out."""

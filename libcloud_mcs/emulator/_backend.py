@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from libcloud_mcs.emulator._store import KeptAccount, Store
 from libcloud_mcs.emulator._transactions import Cell, Transactions
 
 __all__ = [
-    "CHURN_PREFIX",
+    "CHURN_NAME",
     "Account",
     "Backend",
     "Record",
@@ -33,8 +34,8 @@ __all__ = [
     "record_data",
 ]
 
-#: The names of instances that the setting ``churn`` adds and removes begin with this.
-CHURN_PREFIX = "other-"
+#: The names of instances that the setting ``churn`` adds and removes.
+CHURN_NAME = re.compile("other-[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,7 @@ class Backend:
         churn = 0 if number else self._settings.churn
         try:
             state.add_running(
-                *(f"{CHURN_PREFIX}{n}" for n in range(1, churn + 1)),
+                *(f"other-{n}" for n in range(1, churn + 1)),
                 *(f"instance-{n}" for n in range(1, settings.instances + 1)),
             )
         except APIError as error:

@@ -15,7 +15,7 @@ from libcloud_mcs.emulator._clock import utc_text
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 from libcloud_mcs.emulator._instances import Instance, KeyPair
 from libcloud_mcs.emulator._params import Params
-from libcloud_mcs.emulator._wire import Row
+from libcloud_mcs.emulator._wire import Rows
 
 __all__ = ["HANDLERS", "Handler", "Listing", "create_instance", "page"]
 
@@ -29,11 +29,11 @@ class Listing(NamedTuple):
     The whole result of an action that answers in pages.
 
     :ivar items: The objects.
-    :ivar to_row: Returns the row of an object.
+    :ivar to_rows: Returns the rows of some of them.
     """
 
     items: Sequence[Any]
-    to_row: Callable[[Any], Any]
+    to_rows: Callable[[Sequence[Any]], list[Tree] | Rows]
 
 
 def page(
@@ -58,7 +58,7 @@ def page(
     items = listing.items[offset:] if limit is None else listing.items[offset : offset + limit]
     return {
         action.result_key: {
-            action.item_key: [listing.to_row(item) for item in items],
+            action.item_key: listing.to_rows(items),
             "Total": len(listing.items),
             "Limit": len(items),  # "the number of instances that are in fact returned"
             "Offset": offset,
@@ -83,7 +83,7 @@ def describe_templates(account: AccountState, _: Params) -> Tree:
 def describe_instance_types(account: AccountState, params: Params) -> Listing:
     names = params.filters(ACTIONS["DescribeInstanceTypes"]).get("name")
     types = [each for each in account.catalog.types if names is None or each.name in names]
-    return Listing(types, _type_row)
+    return Listing(types, lambda items: [_type_row(each) for each in items])
 
 
 def get_balance(account: AccountState, _: Params) -> Tree:
@@ -96,7 +96,7 @@ def get_balance(account: AccountState, _: Params) -> Tree:
 def describe_key_pairs(account: AccountState, params: Params) -> Listing:
     names = params.filters(ACTIONS["DescribeKeyPairs"]).get("name")
     pairs = [each for each in account.key_pairs() if names is None or each.name in names]
-    return Listing(pairs, _key_pair_row)
+    return Listing(pairs, lambda items: [_key_pair_row(each) for each in items])
 
 
 def import_key_pair(account: AccountState, params: Params) -> Tree:
@@ -119,7 +119,7 @@ def describe_instances(account: AccountState, params: Params) -> Listing:
         found = [each for each in found if each.name in filters["name"]]
     if "status" in filters:
         found = [each for each in found if each.status(now) in filters["status"]]
-    return Listing(found, lambda each: _instance_row(each, each.status(now)))
+    return Listing(found, lambda items: Rows(items, lambda each: each.status(now), _instance_row))
 
 
 def describe_instance_status(account: AccountState, params: Params) -> Tree:
@@ -315,11 +315,7 @@ def _key_pair_row(key_pair: KeyPair) -> Tree:
     }
 
 
-def _instance_row(instance: Instance, status: str) -> Row:
-    return Row(instance, instance.instance_id, status, _instance_fields)
-
-
-def _instance_fields(instance: Instance, status: str) -> Tree:
+def _instance_row(instance: Instance, status: str) -> Tree:
     return {
         "instanceId": instance.instance_id,
         "instanceName": instance.name,

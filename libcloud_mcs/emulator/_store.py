@@ -141,10 +141,14 @@ class Store:
     def reading(self) -> Iterator[Kept]:
         """
         Return the content of the file. An exception in the block means that the content is invalid.
+        A file of an older version is upgraded at the end of the block.
 
-        :raises StateError: If the content of the file is invalid.
+        :raises StateError: If the content of the file is invalid. The file is not upgraded.
         """
         try:
+            self._database.execute("BEGIN")
+            ((version,),) = self._rows("PRAGMA user_version")
+            self._upgrade(version)
             settings = {
                 name: json.loads(value)
                 for name, value in self._rows("SELECT name, value FROM setting")
@@ -155,6 +159,7 @@ class Store:
             )
             accounts = [self._account(*row) for row in rows]
             yield Kept(accounts, settings.get("clock"), settings.get("serial", 0))
+            self._database.execute("COMMIT")
         except (ValueError, LookupError, TypeError, ArithmeticError, sqlite3.Error) as error:
             raise self._error(f"it is damaged ({type(error).__name__}: {error})") from None
 
@@ -290,12 +295,15 @@ class Store:
         if not application:
             self._run_script(_SCHEMA)
             run(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._upgrade(version)
+        run("COMMIT")
+
+    def _upgrade(self, version: int) -> None:
+        """Upgrade the tables from a version, in the transaction that has begun."""
         for step in range(version or 1, VERSION):
             self._run_script(_UPGRADES[step])
-            if application:
-                self._add_templates()
-            run(f"PRAGMA user_version = {step + 1}")
-        run("COMMIT")
+            self._add_templates()
+            self._database.execute(f"PRAGMA user_version = {step + 1}")
 
     def _run_script(self, script: str) -> None:
         # executescript() would commit the transaction.

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hmac
 import json
 import re
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -25,7 +27,7 @@ __all__ = [
     "Renderer",
     "Request",
     "Response",
-    "Row",
+    "Rows",
     "error_document",
     "read_form",
     "render_error",
@@ -33,8 +35,6 @@ __all__ = [
     "verify",
 ]
 
-#: The most texts of rows that a renderer keeps.
-_MAX_CACHED = 100_000
 _FORM = "application/x-www-form-urlencoded"
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 _ALLOW = {"Allow": ", ".join(_METHODS)}
@@ -64,19 +64,17 @@ class Request:
     flaw: APIError | None = None
 
 
-class Row(NamedTuple):
+class Rows(NamedTuple):
     """
-    A record that many responses contain. Its text is cached.
+    A list of records that many responses contain. Their text is cached.
 
-    :ivar owner: The object that the record describes. It never changes.
-    :ivar key: The ID of that object; a changed object with the same ID replaces it in the cache.
-    :ivar variant: What the record depends on beside the object.
-    :ivar build: Returns the record for an object and a variant.
+    :ivar owners: The objects that the records describe. They never change.
+    :ivar variant: Returns what the record of an object depends on beside the object.
+    :ivar build: Returns the record of an object and a variant.
     """
 
-    owner: Any
-    key: str
-    variant: str
+    owners: Sequence[Any]
+    variant: Callable[[Any], str]
     build: Callable[[Any, str], Mapping[str, Any]]
 
 
@@ -254,7 +252,8 @@ class Renderer:
     """Writes documents in XML and JSON, and caches the text of rows."""
 
     def __init__(self) -> None:
-        self._cache: dict[tuple[str, str], tuple[Row, str]] = {}
+        #: For each format, by the identities of the owners: owner, variant and text.
+        self._cache: dict[str, dict[int, tuple[object, str, str]]] = {}
 
     def render(
         self, root: str, tree: Mapping[str, Any], response_format: str, status: int = 200
@@ -268,30 +267,41 @@ class Renderer:
         :param status: The HTTP status of the response.
         """
         if response_format == "json":
-            return Response(status, "application/json", self._json({root: tree}).encode())
+            parts: list[str] = []
+            self._write_json(parts, {root: tree})
+            return Response(status, "application/json", "".join(parts).encode())
         parts = ['<?xml version="1.0" encoding="utf-8"?>\n']
         self._write_xml(parts, root, tree)
         return Response(status, "application/xml", "".join(parts).encode())
 
-    def _json(self, value: Any) -> str:
-        if isinstance(value, Row):
-            return self._cached(value, "json", self._json)
-        if isinstance(value, Mapping):
-            items = [f"{_dumps(name)}: {self._json(item)}" for name, item in value.items()]
-            return f"{{{', '.join(items)}}}"
-        if isinstance(value, list):
-            return f"[{', '.join([self._json(item) for item in value])}]"
-        return _dumps(value)
+    # The text is joined once, since it is long.
+
+    def _write_json(self, parts: list[str], value: Any) -> None:
+        if isinstance(value, Rows):
+            first, *others = self._texts(value, "json", lambda record: f", {_dumps(record)}") or [
+                ""
+            ]
+            parts += ("[", first.removeprefix(", "), *others, "]")
+        elif isinstance(value, Mapping):
+            separator = "{"
+            for name, item in value.items():
+                parts.append(f"{separator}{_dumps(name)}: ")
+                self._write_json(parts, item)
+                separator = ", "
+            parts.append("}" if value else "{}")
+        else:
+            parts.append(_dumps(value))
 
     def _write_xml(self, parts: list[str], name: str, value: Any) -> None:
+        if isinstance(value, Rows):
+            parts += self._texts(value, f"xml {name}", partial(self._xml, name))
+            return
         if isinstance(value, list):
             for item in value:
                 self._write_xml(parts, name, item)
             return
         parts.append(f"<{name}>")
-        if isinstance(value, Row):
-            parts.append(self._cached(value, "xml", self._xml_fields))
-        elif isinstance(value, Mapping):
+        if isinstance(value, Mapping):
             for child, item in value.items():
                 self._write_xml(parts, child, item)
         else:
@@ -299,23 +309,29 @@ class Renderer:
             parts.append(escape(str(value), {"\r": "&#13;"}))
         parts.append(f"</{name}>")
 
-    def _xml_fields(self, record: Mapping[str, Any]) -> str:
+    def _xml(self, name: str, value: Any) -> str:
         parts: list[str] = []
-        for name, value in record.items():
-            self._write_xml(parts, name, value)
+        self._write_xml(parts, name, value)
         return "".join(parts)
 
-    def _cached(
-        self, row: Row, response_format: str, write: Callable[[Mapping[str, Any]], str]
-    ) -> str:
-        known = self._cache.get((row.key, response_format))
-        if known and known[0].owner is row.owner and known[0].variant == row.variant:
-            return known[1]
-        text = write(row.build(row.owner, row.variant))
-        if len(self._cache) >= _MAX_CACHED:
-            self._cache.clear()
-        self._cache[row.key, response_format] = row, text
-        return text
+    def _texts(self, rows: Rows, form: str, write: Callable[[Mapping[str, Any]], str]) -> list[str]:
+        """Return the texts of records. Lists are long, so that this loop is kept fast."""
+        cache = self._cache.setdefault(form, {})
+        find, variant, texts = cache.get, rows.variant, []
+        for owner in rows.owners:
+            key, now = id(owner), variant(owner)
+            known = find(key)
+            if known is None or known[1] != now:
+                text = write(rows.build(owner, now))
+                # The text is removed with its owner, before another object can have its identity.
+                reference = weakref.ref(owner, partial(_forget, cache, key))
+                known = cache[key] = reference, now, text
+            texts.append(known[2])
+        return texts
+
+
+def _forget(cache: dict[int, tuple[object, str, str]], key: int, _reference: object) -> None:
+    cache.pop(key, None)
 
 
 def render_error(error: APIError, response_format: str) -> Response:

@@ -416,3 +416,14 @@ def test_churn():
         for _ in range(3):
             names = {node.name for node in driver.list_nodes()}
             assert {f"instance-{n}" for n in range(1, 5)} <= names
+
+
+def test_churn_leaves_the_instances_of_the_user_alone():
+    with Emulator(churn=2, boot_seconds=0) as cloud:
+        ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
+        ask.tree("CreateInstance", InstanceName="other-web", **CREATE)
+        for _ in range(3):
+            ask.tree("DescribeInstances", Offset="1")
+        names = [each.name for each in cloud.account.state.instances()]
+        assert "other-web" in names
+        assert len(names) == 3

@@ -361,3 +361,22 @@ def test_a_file_of_version_1_is_read_whole(path):
             assert content(cloud) == OLD_CONTENT
     with contextlib.closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE setting SET value = '{' WHERE name = 'clock'",
+        "UPDATE instance SET document = json_set(document, '$.template', 'unknown')",
+        "DROP TABLE charge",
+        "DROP TABLE account",
+    ],
+)
+def test_a_damaged_file_of_version_1_is_an_error_and_left_as_it_was(path, damage):
+    shutil.copy(OLD, path)
+    database(path, damage)
+    before = path.read_bytes()
+    with pytest.raises(StateError, match="damaged"):
+        Emulator(state=path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]

@@ -460,7 +460,7 @@ def signed(ask, action, **params):
         "libcloud_mcs.emulator._app.verify",
         "libcloud_mcs.emulator._app.App._render",
         "libcloud_mcs.emulator._app.is_administrative",
-        "libcloud_mcs.emulator._handlers._instance_fields",
+        "libcloud_mcs.emulator._handlers._instance_row",
         "libcloud_mcs.emulator._account.AccountState._put",
         "libcloud_mcs.emulator._account.AccountState._charge",
         "libcloud_mcs.emulator._backend.Backend._save",
