@@ -68,10 +68,10 @@ def _confirmed(connection: MCSConnection, error: MCSError, query: Callable[[], T
             if result := query():
                 return result
         except MCSError as failed:
-            error.message += f" (looking failed: {failed})"
+            error.message += f" (the check failed: {failed})"
             raise error from None
         if tries < queries:
             time.sleep(connection.backoff_delay(tries))
     if unclear:
-        error.message += " (looked for, not seen; it may be under way)"
+        error.message += " (checked: not done so far; it may still be in progress)"
     raise error from None

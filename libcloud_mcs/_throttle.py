@@ -1,4 +1,4 @@
-"""Requests one after another, for as long as an endpoint finds that there are too many."""
+"""A throttle: requests are sent one after another while the endpoint limits their rate."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from libcloud_mcs.errors import RateLimitError
 
 __all__ = ["Throttle"]
 
-#: So many seconds after the endpoint last spoke of too many requests they go side by side again.
+#: The seconds after the last HTTP 429 until requests are sent in parallel again.
 _SECONDS = 10.0
 
 
 class Throttle:
     """
-    Who of several threads may send when.
+    Limits the requests of several threads.
 
-    All of them may, at any time, until the endpoint says that there are too many requests. Then
-    none does before the time that it told, and from there one after another.
+    Requests are sent in parallel until the endpoint answers HTTP 429. Then no request is sent for
+    the time that the endpoint asks for, and after that one after another.
     """
 
     def __init__(self) -> None:
@@ -30,9 +30,9 @@ class Throttle:
 
     def rate_limited(self, wait: float = 0.0) -> None:
         """
-        Take note of what the endpoint has said.
+        Note that the endpoint limits the rate.
 
-        :param wait: Seconds before which nothing is to be sent.
+        :param wait: The seconds for which no request may be sent.
         """
         now = time.monotonic()
         self._quiet_until = max(self._quiet_until, now + wait)
@@ -41,16 +41,18 @@ class Throttle:
     @contextmanager
     def slot(self, end: float) -> Iterator[None]:
         """
-        Wait for one's turn, and have it.
+        Wait until a request may be sent, and reserve the time of the block for it.
 
-        :param end: When :func:`time.monotonic` is past it, there is no more time.
-        :raises RateLimitError: If it did not come in time. Nothing was sent.
+        :param end: The deadline, on the clock of :func:`time.monotonic`.
+        :raises RateLimitError: If the deadline passed before. Nothing was sent.
         """
         if time.monotonic() >= self._until:
             yield
             return
         if not self._lock.acquire(timeout=max(0.0, end - time.monotonic())):
-            raise RateLimitError("there are too many requests, and this one's turn never came")
+            raise RateLimitError(
+                "rate limited: the deadline passed before this request could be sent"
+            )
         try:
             wait = min(self._quiet_until, end) - time.monotonic()
             if wait > 0:

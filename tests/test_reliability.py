@@ -115,7 +115,7 @@ def test_nothing_is_paid_twice_and_what_was_done_is_seen(cloud, node, action, un
         result = call()
         assert result is True or result.name == "new"
     else:
-        with pytest.raises(OutcomeUnknownError, match="it may be under way") as caught:
+        with pytest.raises(OutcomeUnknownError, match="it may still be in progress") as caught:
             call()
         assert caught.value.action == action
     charges = [charge.action for charge in cloud.ledger]
@@ -209,7 +209,7 @@ def test_an_answer_may_name_a_size_in_any_way_or_not_at_all(requests_mock, row):
 def test_when_looking_fails_too_the_outcome_stays_unknown(cloud, quick, node):
     cloud.inject(drop_after(), on="RenewInstance")
     cloud.inject(error(500), on="GetInstanceContractInfo", nth=2)
-    with pytest.raises(OutcomeUnknownError, match="looking failed") as caught:
+    with pytest.raises(OutcomeUnknownError, match="the check failed") as caught:
         quick.ex_renew_node(node, "1H")
     assert caught.value.find_out == f"driver.ex_get_contract({node.id!r})"
     cloud.faults.clear()
@@ -328,7 +328,7 @@ def test_a_pair_that_cannot_be_looked_for_is_in_the_error(cloud, quick, caplog):
     caplog.set_level(logging.DEBUG)
     cloud.inject(drop_after(), on="ImportKeyPair")
     cloud.inject(error(500), on="DescribeKeyPairs")
-    with pytest.raises(OutcomeUnknownError, match="looking failed") as caught:
+    with pytest.raises(OutcomeUnknownError, match="the check failed") as caught:
         quick.create_key_pair("mine")
     assert list(registered(cloud)) == ["mine"]
     assert_carries(caught.value, cloud, "mine")
@@ -453,7 +453,7 @@ def test_a_key_that_is_refused_under_a_second_name_says_its_first(cloud, quick):
 def test_a_refused_key_that_cannot_be_looked_for_is_still_the_refusal(cloud, quick):
     cloud.inject(error(409), on="ImportKeyPair")
     cloud.inject(error(500), on="DescribeKeyPairs")
-    with pytest.raises(MCSError, match="looking failed") as caught:
+    with pytest.raises(MCSError, match="the check failed") as caught:
         quick.import_key_pair_from_string("mine", public_text(new_key()))
     assert (caught.value.action, caught.value.http_code) == ("ImportKeyPair", 409)
 
