@@ -380,3 +380,11 @@ def test_a_damaged_file_of_version_1_is_an_error_and_left_as_it_was(path, damage
         Emulator(state=path)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("field", ["size", "name", "metadata"])
+def test_a_template_that_is_damaged_is_an_error(path, field):
+    Emulator(state=path).close()
+    database(path, f"UPDATE template SET document = json_set(document, '$.{field}', null)")
+    with pytest.raises(StateError, match=f"'{field}' of a template"):
+        Emulator(state=path)
