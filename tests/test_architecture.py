@@ -266,7 +266,9 @@ def test_what_costs_money_is_what_the_specification_says():
 
 
 def test_the_table_of_the_documents_is_the_drivers():
-    document = (PACKAGE.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
+    document = (Path(__file__).parent.parent / "docs" / "reliability.md").read_text(
+        encoding="utf-8"
+    )
     for event, verdicts in VERDICTS.items():
         words = [verdicts[kind].value for kind in (Kind.READ, Kind.CHANGE, Kind.BILLED)]
         if verdicts[Kind.BILLED] is Verdict.UNKNOWN:
