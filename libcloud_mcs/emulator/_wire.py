@@ -252,7 +252,7 @@ class Renderer:
     """Writes documents in XML and JSON, and caches the text of rows."""
 
     def __init__(self) -> None:
-        #: For each format, by the identities of the owners: owner, variant and text.
+        #: For each format, by the identities of the owners: weak reference, variant and text.
         self._cache: dict[str, dict[int, tuple[object, str, str]]] = {}
 
     def render(

@@ -22,6 +22,14 @@ from libcloud_mcs.emulator import Emulator, StateError
 from libcloud_mcs.emulator._store import APPLICATION_ID, VERSION
 
 KEY = public_text(new_key())
+#: The actions that tell of one instance what ``DescribeInstances`` does not.
+QUERIES = (
+    "DescribeInstanceVolumes",
+    "DescribeInstanceNetworkInterfaces",
+    "GetInstanceContractInfo",
+    "GetInstanceMetadata",
+    "GetPasswordData",
+)
 
 
 @pytest.fixture
@@ -40,13 +48,7 @@ def everything(cloud):
     for row in seen[0]["InstanceSet"]["Instance"]:
         seen += [
             ask.tree(action, InstanceId=row["instanceId"])
-            for action in (
-                "DescribeInstanceVolumes",
-                "DescribeInstanceNetworkInterfaces",
-                "GetInstanceContractInfo",
-                "GetInstanceMetadata",
-                "GetPasswordData",
-            )
+            for action in QUERIES
             if row["instanceName"] != "keyed" or action != "GetPasswordData"
         ]
     return seen, [account.ledger for account in cloud.accounts]
@@ -327,13 +329,7 @@ def content(cloud):
     for account in cloud.accounts:
         ask = Client(cloud.url, account.access_key, account.secret, answer_format="json")
         for instance in ask.tree("DescribeInstances")["InstanceSet"]["Instance"]:
-            for action in (
-                "DescribeInstanceVolumes",
-                "DescribeInstanceNetworkInterfaces",
-                "GetInstanceContractInfo",
-                "GetInstanceMetadata",
-                "GetPasswordData",
-            ):
+            for action in QUERIES:
                 answer = ask(action, InstanceId=instance["instanceId"])
                 status, tree = answer.status_code, answer.json()
                 if action == "GetPasswordData" and instance["instanceName"] == "keyed":
