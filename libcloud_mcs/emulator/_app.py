@@ -137,8 +137,10 @@ class App:
         try:
             reply = self._apply_effect(exchange, host)
         except Exception as error:
-            _log.exception("the fault %r failed", exchange.effect.name)
-            message = f"the fault {exchange.effect.name!r} failed: {type(error).__name__}: {error}"
+            name = exchange.effect.name
+            subject = "the emulator" if exchange.effect is _NO_EFFECT else f"the fault {name!r}"
+            _log.exception("%s failed", subject)
+            message = f"{subject} failed: {type(error).__name__}: {error}"
             response = error_document(message, 500, exchange.response_format)
             reply = Reply(replace(response, error=message))
         self._record(exchange, reply.response)
