@@ -25,14 +25,15 @@ def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 
 def actions() -> str:
-    head = ("action", "kind", "verb of the driver", "its answer is in", "filters")
+    head = ("action", "kind", "verb of the driver", "its answer is in", "filters", "edition")
     rows = [
         (
             f"`{action.name}`",
             action.kind.value,
             f"`{action.verb}`",
-            f"`{action.result_key}`" if action.result_key else "the root",
+            " or ".join(f"`{key}`" for key in action.result_keys) or "the root",
             ", ".join(f"`{name}`" for name in action.filters),
+            action.edition,
         )
         for action in ACTIONS.values()
     ]

@@ -161,16 +161,20 @@ def _error_document(content: Any) -> ErrorDocument:
 def _shaped(action: Action, content: Any) -> Any:
     # An element without children reads as "" in XML, as does null in JSON as nothing at all.
     content = _record(content, action.name + "Response")
-    if not action.result_key:
+    if not action.result_keys:
         return content
-    if not action.item_key:
-        if action.result_key not in content:
-            raise ValueError(f"it has no {action.result_key}")
-        answer = content[action.result_key]
-        return answer if action.result_key == "return" else _record(answer, action.result_key)
-    if content and action.result_key not in content:
-        raise ValueError(f"it has no {action.result_key}")
-    rows = _record(content.get(action.result_key, ""), action.result_key)
+    key = next((each for each in action.result_keys if each in content), None)
+    if action.item_key:
+        if content and key is None:
+            raise ValueError(f"it has no {action.result_keys[0]}")
+        return _shaped_set(action, content.get(key, ""))
+    if key is None:
+        raise ValueError(f"it has no {' or '.join(action.result_keys)}")
+    return content[key] if key == "return" else _record(content[key], key)
+
+
+def _shaped_set(action: Action, content: Any) -> dict[str, Any]:
+    rows = _record(content, action.result_keys[0])
     items = rows.get(action.item_key) or []
     if isinstance(items, dict):
         items = [items]

@@ -1,5 +1,5 @@
 """
-The table of the API: its 22 actions, and what the rest of the package must know of each.
+The table of the API: its actions, and what the rest of the package must know of each.
 
 The connection takes from it what may be repeated, the parser what must be a list, the emulator
 what it must serve, the documentation its coverage table.
@@ -18,7 +18,7 @@ class Kind(Enum):
 
     #: Nothing: the action only reads.
     READ = "read"
-    #: Something: the action changes a key pair or an instance, but costs nothing.
+    #: Something: the action changes a key pair, an instance or a template, but costs nothing.
     CHANGE = "change"
     #: Cost money: the account is charged each time.
     BILLED = "billed"
@@ -32,8 +32,9 @@ class Action(NamedTuple):
     kind: Kind
     #: The verb of :class:`~libcloud_mcs.driver.MCSNodeDriver` behind which it stands.
     verb: str
-    #: The element of the response that holds the result; ``""``: the root itself.
-    result_key: str = ""
+    #: The elements of the response of which one holds the result, that of the specification first;
+    #: none: the root itself does.
+    result_keys: tuple[str, ...] = ()
     #: For a set: the element that is repeated in the result, once for each thing.
     item_key: str = ""
     #: The field names that ``Filter.n.Name`` may take.
@@ -43,15 +44,18 @@ class Action(NamedTuple):
     find_out: str = ""
     #: Whether its answer holds a secret that no message may quote.
     secret: bool = False
+    #: The first edition of the service that is known to have it: the specification's, of 2013, or
+    #: that of 2017.
+    edition: int = 2013
 
 
 _ALL = (
-    Action("DescribeTemplates", Kind.READ, "list_images", "TemplateSet", "Template"),
+    Action("DescribeTemplates", Kind.READ, "list_images", ("TemplateSet",), "Template"),
     Action(
         "DescribeInstanceTypes",
         Kind.READ,
         "list_sizes",
-        "InstanceTypeSet",
+        ("InstanceTypeSet",),
         "InstanceType",
         filters=("name",),
     ),
@@ -60,7 +64,7 @@ _ALL = (
         "DescribeKeyPairs",
         Kind.READ,
         "list_key_pairs",
-        "KeyPairSet",
+        ("KeyPairSet",),
         "KeyPair",
         filters=("name",),
     ),
@@ -68,37 +72,37 @@ _ALL = (
         "ImportKeyPair",
         Kind.CHANGE,
         "import_key_pair_from_string",
-        "KeyPair",
+        ("KeyPair",),
         find_out="driver.get_key_pair({KeyName!r})",
     ),
     Action(
         "DeleteKeyPair",
         Kind.CHANGE,
         "delete_key_pair",
-        "return",
+        ("return",),
         find_out="driver.get_key_pair({KeyName!r})",
     ),
     Action(
         "DescribeInstances",
         Kind.READ,
         "list_nodes",
-        "InstanceSet",
+        ("InstanceSet",),
         "Instance",
         filters=("name", "status"),
     ),
-    Action("DescribeInstanceStatus", Kind.READ, "ex_get_node_state", "InstanceStatus"),
+    Action("DescribeInstanceStatus", Kind.READ, "ex_get_node_state", ("InstanceStatus",)),
     Action(
         "DescribeInstanceVolumes",
         Kind.READ,
         "list_volumes",
-        "InstanceVolumeSet",
+        ("InstanceVolumeSet",),
         "InstanceVolume",
     ),
     Action(
         "DescribeInstanceNetworkInterfaces",
         Kind.READ,
         "ex_list_network_interfaces",
-        "InstanceNetworkInterfaceSet",
+        ("InstanceNetworkInterfaceSet",),
         "InstanceNetworkInterface",
     ),
     Action("GetPasswordData", Kind.READ, "ex_get_password_data", secret=True),
@@ -107,67 +111,92 @@ _ALL = (
         "StartInstance",
         Kind.CHANGE,
         "start_node",
-        "return",
+        ("return",),
         find_out="driver.ex_get_node_state({InstanceId!r})",
     ),
     Action(
         "StopInstance",
         Kind.CHANGE,
         "stop_node",
-        "return",
+        ("return",),
         find_out="driver.ex_get_node_state({InstanceId!r})",
     ),
     Action(
         "RebootInstance",
         Kind.CHANGE,
         "reboot_node",
-        "return",
+        ("return",),
         find_out="driver.ex_get_node_state({InstanceId!r})",
     ),
     Action(
         "RebuildInstanceRootImage",
         Kind.CHANGE,
         "ex_rebuild_node",
-        "return",
+        ("return",),
         find_out="driver.ex_get_node_state({InstanceId!r})",
     ),
     Action(
         "CreateInstance",
         Kind.BILLED,
         "create_node",
-        "Instance",
+        ("Instance",),
         find_out="driver.list_nodes(ex_names=[{InstanceName!r}])",
     ),
     Action(
         "TerminateInstance",
         Kind.CHANGE,
         "destroy_node",
-        "return",
+        ("return",),
         find_out="driver.ex_get_node({InstanceId!r})",
     ),
     Action(
         "RenewInstance",
         Kind.BILLED,
         "ex_renew_node",
-        "return",
+        ("return",),
         find_out="driver.ex_get_contract({InstanceId!r})",
     ),
     Action(
         "ChangeInstanceType",
         Kind.BILLED,
         "ex_change_node_size",
-        "return",
+        ("return", "Instance"),
         find_out="driver.ex_get_node({InstanceId!r})",
     ),
-    Action("GetInstanceMetadata", Kind.READ, "ex_get_metadata", "InstanceMetadata"),
+    Action("GetInstanceMetadata", Kind.READ, "ex_get_metadata", ("InstanceMetadata",)),
     Action(
         "PutInstanceMetadata",
         Kind.CHANGE,
         "ex_set_metadata",
-        "return",
+        ("return",),
         find_out="driver.ex_get_metadata({InstanceId!r})",
+    ),
+    Action(
+        "DescribeAvailabilityZones",
+        Kind.READ,
+        "list_locations",
+        ("AvailabilityZoneSet",),
+        "AvailabilityZone",
+        filters=("name", "status"),
+        edition=2017,
+    ),
+    Action(
+        "CreateTemplate",
+        Kind.CHANGE,
+        "create_image",
+        ("return",),
+        find_out="driver.get_image({Name!r})",
+        edition=2017,
+    ),
+    Action(
+        "DeleteTemplate",
+        Kind.CHANGE,
+        "delete_image",
+        ("return",),
+        find_out="driver.get_image({TemplateId!r})",
+        edition=2017,
     ),
 )
 
-#: Every action by its name, in the order of the specification.
+#: Every action by its name: those of the specification in its order, then those of later editions.
 ACTIONS: dict[str, Action] = {action.name: action for action in _ALL}

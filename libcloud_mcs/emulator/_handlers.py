@@ -57,7 +57,7 @@ def page(
         limit = max_limit if limit is None else min(limit, max_limit)
     items = listing.items[offset:] if limit is None else listing.items[offset : offset + limit]
     return {
-        action.result_key: {
+        action.result_keys[0]: {
             action.item_key: listing.to_rows(items),
             "Total": len(listing.items),
             "Limit": len(items),  # "the number of instances that are in fact returned"
