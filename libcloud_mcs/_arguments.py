@@ -7,15 +7,17 @@ what came. No message quotes a value that may be a secret.
 
 from __future__ import annotations
 
+import inspect
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, TypeVar
 
 from libcloud.compute.base import KeyPair, Node, NodeDriver, NodeSize
 from libcloud.compute.types import NodeState
 
 __all__ = [
     "flag",
+    "keywords",
     "names_of",
     "node_name",
     "one_line",
@@ -212,6 +214,27 @@ def whole(value: object, argument: str, least: int = 1, most: int | None = None)
     if value < least or (most is not None and value > most):
         raise ValueError(f"{expected}, got {value!r}")
     return value
+
+
+def keywords(
+    value: Mapping[str, Any] | None, function: Callable[..., object], argument: str
+) -> dict[str, Any]:
+    """
+    Check the keyword arguments for a function.
+
+    :raises TypeError: If the value is not a mapping, or the function does not have such arguments.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{argument}: expected a mapping, got {type_name(value)}")
+    try:
+        inspect.signature(function).bind(**value)
+    except TypeError as error:
+        raise TypeError(
+            f"{argument}: expected arguments of {function.__name__}(), got others: {error}"
+        ) from None
+    return dict(value)
 
 
 def one_of(value: object, allowed: Collection[str], argument: str) -> str:

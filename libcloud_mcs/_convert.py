@@ -20,7 +20,14 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
-from libcloud.compute.base import KeyPair, Node, NodeImage, NodeSize, StorageVolume
+from libcloud.compute.base import (
+    KeyPair,
+    Node,
+    NodeImage,
+    NodeLocation,
+    NodeSize,
+    StorageVolume,
+)
 from libcloud.compute.types import NodeState, StorageVolumeState
 
 from libcloud_mcs.errors import MalformedAnswerError
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordData
 
 __all__ = [
+    "COUNTRY",
     "NODE_STATES",
     "Sizes",
     "integer",
@@ -41,6 +49,7 @@ __all__ = [
     "to_contract",
     "to_image",
     "to_key_pair",
+    "to_location",
     "to_metadata",
     "to_network_interface",
     "to_nodes",
@@ -56,13 +65,17 @@ Row = dict[str, Any]
 Sizes = dict[tuple[Any, ...], "NodeSize | None"]
 
 _STATE_WORDS = {
-    NodeState.PENDING: "init schedule network disk image_caching start_deploy deploying",
+    NodeState.PENDING: (
+        "init schedule network disk image_caching start_deploy deploying block_stream"
+    ),
     NodeState.STOPPED: "ready start_fail",
     NodeState.STARTING: "start_start starting resuming",
     NodeState.RUNNING: "running stop_fail",
     NodeState.STOPPING: "start_stop stopping",
     NodeState.SUSPENDED: "start_suspend suspending suspend",
-    NodeState.RECONFIGURING: "change_flavor rebuild_root renewing sync_config",
+    NodeState.RECONFIGURING: (
+        "change_flavor rebuild_root renewing sync_config start_save_disk save_disk"
+    ),
     NodeState.MIGRATING: "start_migrate migrating",
     NodeState.TERMINATED: "start_delete deleting",
     NodeState.ERROR: (
@@ -70,11 +83,16 @@ _STATE_WORDS = {
         " resume_failed delete_fail change_flavor_fail rebuild_root_fail renew_failed"
     ),
 }
-#: The words of the field ``status`` and the states they stand for. Any other is ``UNKNOWN``.
+#: The words of the field ``status`` and the states they stand for. Any other is ``UNKNOWN``, as is
+#: ``save_disk_failed``: an instance is whole although its disk was not saved as a template.
 NODE_STATES: dict[str, NodeState] = {
     word: state for state, words in _STATE_WORDS.items() for word in words.split()
 }
 
+#: The country of every region.
+COUNTRY = "CN"
+
+_MB_PER_GB = 1024
 _FRACTION = re.compile(r"\.([0-9]+)")
 # Each look into an enum costs more than the call that it is for.
 _AF_INET, _AF_INET6, _inet_pton = socket.AF_INET, socket.AF_INET6, socket.inet_pton
@@ -107,11 +125,16 @@ def time(value: object, field: str) -> datetime:
         raise MalformedAnswerError(f"{field} is not a time: {str(value)[:80]!r}") from None
 
 
-def to_true(answer: object) -> bool:
-    """Read the content of ``return``, which is ``True`` whenever the action was carried out."""
-    if isinstance(answer, str) and answer.strip().lower() == "true":
+def to_true(result: object) -> bool:
+    """
+    Read the result of an action that was carried out: the ``True`` of ``return``, or the element of
+    the instance.
+    """
+    if isinstance(result, dict):
+        return bool(row_id(result, "instanceId"))
+    if isinstance(result, str) and result.strip().lower() == "true":
         return True
-    raise MalformedAnswerError(f"return is not 'True': {str(answer)[:80]!r}")
+    raise MalformedAnswerError(f"return is not 'True': {str(result)[:80]!r}")
 
 
 def to_state(word: object) -> NodeState:
@@ -199,7 +222,7 @@ def to_size(row: Row, driver: NodeDriver) -> NodeSize:
         id=row_id(row, "instanceTypeId", "instanceType"),
         name=_text(row, "instanceType"),
         ram=cast("int", integer(extra.get("memory"))),
-        disk=cast("int", None if volume is None else volume // 1024),
+        disk=cast("int", None if volume is None else volume // _MB_PER_GB),
         bandwidth=integer(extra.get("externalBandwidth")),
         price=cast("float", None),  # the API has none
         driver=driver,
@@ -214,6 +237,18 @@ def to_image(row: Row, driver: NodeDriver) -> NodeImage:
         name=_text(row, "templateName"),
         driver=driver,
         extra=_with_numbers(row, "size"),
+    )
+
+
+def to_location(row: Row, driver: NodeDriver) -> NodeLocation:
+    """Create the location of an ``AvailabilityZone`` element."""
+    zone_id = row_id(row, "availabilityZoneId")
+    return NodeLocation(
+        id=zone_id,
+        name=_text(row, "availabilityZoneName") or zone_id,
+        country=COUNTRY,
+        driver=driver,
+        extra=dict(row),
     )
 
 
@@ -232,13 +267,17 @@ def to_volume(row: Row, driver: NodeDriver) -> StorageVolume:
     """
     Create the volume of an ``InstanceVolume`` element.
 
-    ``size`` is the number as it came: the specification says MB, its example can only be GB.
+    The service answered sizes in MB; the specification's examples can only be GB. No disk is below
+    1 GB, so that the number tells its unit.
     """
     extra = _with_numbers(row, "volumeSize", "index")
+    size = integer(extra.get("volumeSize"))
+    if size is not None and size >= _MB_PER_GB:
+        size //= _MB_PER_GB
     return StorageVolume(
         id=row_id(row, "volumeId"),
         name=_text(row, "volumeName"),
-        size=cast("int", integer(extra.get("volumeSize"))),
+        size=cast("int", size),
         driver=driver,
         state=StorageVolumeState.INUSE,
         extra=extra,

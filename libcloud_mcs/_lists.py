@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from libcloud.compute.base import Node
+
+from libcloud_mcs._arguments import node_name, required_id, several_things
 from libcloud_mcs._convert import integer
 from libcloud_mcs._outcomes import is_refusal
 from libcloud_mcs._paging import Fetch, collect
-from libcloud_mcs._wire_values import filters
+from libcloud_mcs._wire_values import filters, numbered
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.errors import MCSError
 
 if TYPE_CHECKING:
     from libcloud_mcs.connection import MCSConnection
 
-__all__ = ["Filters", "Lists", "in_chunks"]
+__all__ = ["Filters", "Lists", "named_nodes"]
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -80,7 +83,48 @@ class Lists:
         return fetch
 
 
-def in_chunks(
+def named_nodes(
+    ex_node_ids: Iterable[Node | str] | None,
+    ex_names: Iterable[Node | str] | None,
+    list_some: Callable[[dict[str, str], int | None], list[Node]],
+    list_all: Callable[[], list[Node]],
+) -> list[Node]:
+    """
+    List the nodes that have one of some IDs or names.
+
+    :param ex_node_ids: Nodes, their IDs or their names.
+    :param ex_names: Names, or the nodes that have them.
+    :param list_some: Lists the nodes that match some parameters of ``DescribeInstances``, and
+        perhaps others; its second argument is the highest possible number of them, if it is known.
+    :param list_all: Lists all nodes.
+    """
+    wanted = [] if ex_node_ids is None else several_things(ex_node_ids, "ex_node_ids")
+    ids = {required_id(node, Node, "ex_node_ids"): node for node in wanted}
+    wanted = [] if ex_names is None else several_things(ex_names, "ex_names")
+    names = dict.fromkeys(node_name(node, "ex_names") for node in wanted)
+    found = {
+        node.id: node
+        for node in _in_chunks(
+            list(ids),
+            lambda some: list_some(numbered("InstanceId", some), len(some)),
+            list_all,
+        )
+        # The endpoint takes names for IDs, too.
+        if node.id in ids or isinstance(ids.get(node.name), str)
+    }
+    seen = {node.id for node in found.values()} | {node.name for node in found.values()}
+    names |= dict.fromkeys(
+        text for text, node in ids.items() if isinstance(node, str) and text not in seen
+    )
+    for node in _in_chunks(
+        list(names), lambda some: list_some(numbered("InstanceName", some), None), list_all
+    ):
+        if node.name in names:
+            found[node.id] = node
+    return list(found.values())
+
+
+def _in_chunks(
     wanted: list[str],
     list_some: Callable[[list[str]], list[T]],
     list_all: Callable[[], list[T]],

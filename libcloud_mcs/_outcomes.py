@@ -177,7 +177,9 @@ def is_refusal(error: MCSError) -> bool:
     Check whether the endpoint refused the things that a request names. The specification does not
     say which 4xx means that: any that has no other meaning.
     """
-    return 400 <= error.http_code < 500 and type(error) in (MCSError, NotFoundError)
+    # A 407 is a proxy's.
+    own = 400 <= error.http_code < 500 and error.http_code != 407
+    return own and type(error) in (MCSError, NotFoundError)
 
 
 def nothing_done(error: BaseException) -> bool:
@@ -243,8 +245,9 @@ def _broken(action: Action, params: Params, status: int, message: str) -> MCSErr
 
 def _unknown(action: Action, params: Params, message: str) -> OutcomeUnknownError:
     find_out = action.find_out.format_map(params)
+    tells = f"; {find_out} tells" if find_out else ""
     return OutcomeUnknownError(
-        f"it may have been carried out, or not; {find_out} tells: {message}",
+        f"it may have been carried out, or not{tells}: {message}",
         asked=dict(params),
         find_out=find_out,
     )

@@ -47,7 +47,8 @@ def parse_response(action: Action, body: bytes) -> Any:
     :param action: The action that was asked for.
     :param body: The bytes of the answer, XML or JSON.
     :return: The content of the answer: for ``return`` its text, else a ``dict``; in that of a set
-        the repeated element is always a list of ``dict``.
+        the repeated element is always a list of ``dict``. Of an action with any result, the content
+        of the root as it came.
     :raises ErrorDocument: If the answer is an error document.
     :raises MalformedAnswerError: If it is anything else.
     """
@@ -152,13 +153,22 @@ def _error_document(content: Any) -> ErrorDocument:
     error = content.get("Error") if isinstance(content, dict) else None
     if not isinstance(error, dict):
         raise ValueError("an error document without an error")
-    code, message = error.get("code", ""), error.get("message", "")
+    # Later answers have a record "error" in it, which has a message or details.
+    nested = error.get("error")
+    records = [error, nested] if isinstance(nested, dict) else [error]
+
+    def first(*names: str) -> Any:
+        return next((each[name] for name in names for each in records if each.get(name)), "")
+
+    code, message = first("code"), first("message", "details")
     if not isinstance(code, str) or not isinstance(message, str):
         raise ValueError("an error document without code and message")
     return ErrorDocument(int(code) if code.isascii() and code.isdigit() else None, message)
 
 
 def _shaped(action: Action, content: Any) -> Any:
+    if action.any_result:
+        return "" if content is None else content
     # An element without children reads as "" in XML, as does null in JSON as nothing at all.
     content = _record(content, action.name + "Response")
     if not action.result_keys:

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from libcloud.compute.types import NodeState
 
-from libcloud_mcs._arguments import required_text, several, type_name, writable
+from libcloud_mcs._arguments import required_text, several, type_name, whole, writable
 from libcloud_mcs._convert import NODE_STATES
 from libcloud_mcs.actions import Action
 
-__all__ = ["duration", "filters", "metadata", "numbered"]
+__all__ = ["disk_and_bandwidth", "duration", "filters", "metadata", "numbered"]
 
 _DURATION = re.compile(r"([0-9]{1,6})([HhMm])", re.ASCII)
 
@@ -41,6 +41,25 @@ def duration(value: str | timedelta | None, argument: str) -> str | None:
         f"{argument}: expected '72H' (hours), '1M' (months) or a timedelta of whole hours,"
         f" got {got}"
     )
+
+
+def disk_and_bandwidth(disk_size: int | None, bandwidth: int | None) -> dict[str, str]:
+    """
+    Return the data disk and the external bandwidth of an instance as the wire has them.
+
+    :param disk_size: The data disk in GB; ``None`` leaves it out.
+    :param bandwidth: The bandwidth in Mbps; ``None`` leaves it out.
+    :raises ValueError: If one of them is not a whole number from 0.
+    """
+    chosen = {
+        "ExtraExtDisksize": (disk_size, "ex_disk_size"),
+        "ExtraExtBandwidth": (bandwidth, "ex_bandwidth"),
+    }
+    return {
+        parameter: str(whole(value, argument, least=0))
+        for parameter, (value, argument) in chosen.items()
+        if value is not None
+    }
 
 
 def numbered(prefix: str, values: Iterable[str]) -> dict[str, str]:

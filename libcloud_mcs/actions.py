@@ -47,6 +47,8 @@ class Action(NamedTuple):
     #: The first edition of the service that is known to have it: the specification's, of 2013, or
     #: that of 2017.
     edition: int = 2013
+    #: Whether the result may have any shape: it is the content of the root as it came.
+    any_result: bool = False
 
 
 _ALL = (

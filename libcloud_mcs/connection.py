@@ -47,8 +47,8 @@ T = TypeVar("T")
 _until: ContextVar[float] = ContextVar("_until", default=math.inf)
 
 
-def _as_it_is(answer: Any) -> Any:
-    return answer
+def _unchanged(result: Any) -> Any:
+    return result
 
 
 class _Channel(NamedTuple):
@@ -84,6 +84,9 @@ class MCSConnection(ConnectionUserAndKey):
     :param ca_cert: The path of a file with the certificates to trust, for this connection alone. It
         is read at once, and may go away then.
     """
+
+    #: The driver, which libcloud types as a class.
+    driver: Any
 
     def __init__(
         self,
@@ -142,11 +145,11 @@ class MCSConnection(ConnectionUserAndKey):
         self._proxy = None if proxy_url is None else checked_proxy(proxy_url, "proxy_url")
         secure = self.endpoint.secure or (self._proxy or "").startswith("https:")
         self._trust = Trust.choose(ca_cert) if secure or ca_cert is not None else None
-        self._begun: _Channel | None = None
+        self._channel: _Channel | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy has separate connections.
-        return {**self.__dict__, "_begun": None}
+        return {**self.__dict__, "_channel": None}
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: connections are opened when they are needed. libcloud calls this."""
@@ -167,13 +170,13 @@ class MCSConnection(ConnectionUserAndKey):
         if self._trust is None and self._proxy.startswith("https:"):
             self._trust = Trust.choose(None)
         self.proxy_url = proxy_url
-        self._begun = None
+        self._channel = None
 
     def call(
         self,
-        action: str,
+        action: str | Action,
         params: Mapping[str, str] | None = None,
-        read: Callable[[Any], T] = _as_it_is,
+        read: Callable[[Any], T] = _unchanged,
     ) -> T:
         """
         Carry an action out.
@@ -183,7 +186,7 @@ class MCSConnection(ConnectionUserAndKey):
         is certain that it was not carried out: no connection, and for a change also the statuses
         429 and 503, which refuse. Each try is signed again.
 
-        :param action: The name of the action.
+        :param action: The name of an action of the table, or an entry for any other action.
         :param params: Its own parameters; those that every request has are added.
         :param read: The function that converts the result; its argument is the result of
             :func:`~libcloud_mcs._response.parse_response`.
@@ -192,7 +195,7 @@ class MCSConnection(ConnectionUserAndKey):
         :raises MCSError: If the action was not carried out.
         :raises OutcomeUnknownError: If it may have been carried out.
         """
-        entry = ACTIONS[action]
+        entry = ACTIONS[action] if isinstance(action, str) else action
         asked = dict(params or {})
         for name, value in asked.items():
             try:
@@ -204,17 +207,17 @@ class MCSConnection(ConnectionUserAndKey):
         while True:
             tries += 1
             try:
-                begun = self._begin()
-                with begun.throttle.slot(end):
-                    return self._try(begun, entry, asked, read, end)
+                channel = self._open_channel()
+                with channel.throttle.slot(end):
+                    return self._try(channel, entry, asked, read, end)
             except MCSError as error:
-                error.action, error.driver = action, self.driver
+                error.action, error.driver = entry.name, self.driver
                 delay = self._delay_before_retry(error, tries, end)
                 if isinstance(error, RateLimitError):
-                    begun.throttle.rate_limited(delay or 0)
+                    channel.throttle.rate_limited(delay or 0)
                 if delay is None:
                     raise
-                _log.debug("%s failed, try %d in %.2f s: %s", action, tries + 1, delay, error)
+                _log.debug("%s failed, try %d in %.2f s: %s", entry.name, tries + 1, delay, error)
             time.sleep(delay)
 
     @contextmanager
@@ -250,13 +253,13 @@ class MCSConnection(ConnectionUserAndKey):
             longest = _MAX_WAIT
         return random.uniform(0, longest)
 
-    def _begin(self) -> _Channel:
+    def _open_channel(self) -> _Channel:
         """
         Return the channel of this process: a forked child must not write to its parent's
         connections, nor wait for its threads.
         """
-        begun = self._begun
-        if begun is None or begun.process != os.getpid():
+        channel = self._channel
+        if channel is None or channel.process != os.getpid():
             proxy, trust = self._proxy, self._trust
             try:
                 if proxy is None:
@@ -265,25 +268,25 @@ class MCSConnection(ConnectionUserAndKey):
                     trust = Trust.choose(None)
             except (ValueError, ImportError) as error:
                 raise MCSError(f"nothing was sent: {error}") from None
-            begun = self._begun = _Channel(os.getpid(), Session(trust), Throttle(), proxy)
-        return begun
+            channel = self._channel = _Channel(os.getpid(), Session(trust), Throttle(), proxy)
+        return channel
 
     def _try(
         self,
-        begun: _Channel,
+        channel: _Channel,
         action: Action,
         params: dict[str, str],
         read: Callable[[Any], T],
         end: float,
     ) -> T:
         request = self._signed(action, params)
-        via = f" through the proxy {without_credentials(begun.proxy)!r}" if begun.proxy else ""
+        via = f" through the proxy {without_credentials(channel.proxy)!r}" if channel.proxy else ""
         try:
-            response, body = begun.session.exchange(
+            response, body = channel.session.exchange(
                 request,
                 self.connect_timeout,
                 min(end, time.monotonic() + self.timeout),
-                begun.proxy,
+                channel.proxy,
             )
         except FAILURES as error:
             failure = outcomes.failed(action, params, self.endpoint.url, error, via)

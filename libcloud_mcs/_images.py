@@ -1,0 +1,79 @@
+"""Images that are created from nodes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from libcloud.compute.base import NodeImage
+
+from libcloud_mcs._convert import to_true
+from libcloud_mcs._reconciling import reconcile
+from libcloud_mcs.errors import MCSError
+
+if TYPE_CHECKING:
+    from libcloud_mcs.connection import MCSConnection
+
+__all__ = ["create"]
+
+#: The longest pause in seconds between two queries.
+_LONGEST_PAUSE = 5.0
+
+
+def create(
+    connection: MCSConnection, params: Mapping[str, str], list_all: Callable[[], list[NodeImage]]
+) -> NodeImage:
+    """
+    Create an image (``CreateTemplate``) and return it as soon as it is listed.
+
+    The response has no ID. The image is the one of that name that was not there before.
+
+    :param params: The parameters of the action.
+    :param list_all: Lists all images.
+    :raises MCSError: If the image was not created, or was accepted and not listed in time.
+    :raises OutcomeUnknownError: If it may have been created, and was not seen.
+    """
+    name = params["Name"]
+    before = {image.id for image in list_all()}
+
+    def created() -> NodeImage | None:
+        return next(
+            (image for image in list_all() if image.name == name and image.id not in before), None
+        )
+
+    def send() -> NodeImage | None:
+        connection.call("CreateTemplate", params, to_true)
+        return None
+
+    image = reconcile(connection, send, snapshot=lambda: before, confirm=lambda _: created())
+    return image or _listed(connection, name, created)
+
+
+def _listed(
+    connection: MCSConnection, name: str, query: Callable[[], NodeImage | None]
+) -> NodeImage:
+    """Return an accepted image once it is listed, within the deadline of a call."""
+    accepted = f"the image {name!r} was accepted, but "
+    end = time.monotonic() + connection.deadline
+    for tries in itertools.count(1):
+        try:
+            with connection.until(end):
+                if image := query():
+                    return image
+        except MCSError as error:
+            reason = f"the images could not be listed: {error}"
+            raise _accepted(connection, accepted + reason) from error
+        delay = min(connection.backoff_delay(tries), _LONGEST_PAUSE)
+        if time.monotonic() + delay >= end:
+            break
+        time.sleep(delay)
+    raise _accepted(
+        connection,
+        f"{accepted}not listed within {connection.deadline:g} s; list_images() lists it later",
+    )
+
+
+def _accepted(connection: MCSConnection, message: str) -> MCSError:
+    return MCSError(message, action="CreateTemplate", driver=connection.driver)
