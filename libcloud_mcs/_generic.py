@@ -69,7 +69,9 @@ def wire_parameters(params: Mapping[str, Any] | None) -> dict[str, str]:
             )
         for key, text in _entries(name, value):
             if key in _COMMON:
-                raise ValueError(f"params[{key!r}]: every request has this parameter already")
+                raise ValueError(
+                    f"params[{key!r}]: expected a parameter of the action, got one of every request"
+                )
             if key in sent:
                 raise ValueError(f"params[{key!r}]: expected this parameter once, got it twice")
             sent[key] = text
@@ -81,7 +83,7 @@ def _entries(name: str, value: object) -> list[tuple[str, str]]:
     if not isinstance(value, (list, tuple)):
         return [(name, _text(value, argument, _VALUES))]
     if not value:
-        raise ValueError(f"{argument}: expected a list that is not empty")
+        raise ValueError(f"{argument}: expected a list that is not empty, got an empty one")
     expected = "text, a number, True or False"
     return [
         (f"{name}.{n}", _text(item, f"{argument}[{n - 1}]", expected))

@@ -23,6 +23,8 @@ T = TypeVar("T")
 Fetch = Callable[[int], tuple[list[T], "int | None"]]
 
 _PASSES = 3
+#: After so many pages in a row that do not join, the endpoint may ignore offsets.
+_MISSES = 20
 #: An offset behind the end of every list.
 _BEYOND = 10**9
 
@@ -96,7 +98,7 @@ def pages(
     yielded = array("q")
     known: set[int] | None = None
     first: list[int] = []
-    start, step, takes_offsets = 0, 0, False
+    start, step, misses, takes_offsets = 0, 0, 0, False
     with _Prefetch(fetch, concurrency) as prefetch:
         while True:
             for page in _traverse(prefetch, lambda row: hash(identity(row)), start):
@@ -114,7 +116,9 @@ def pages(
                     yielded.extend(page.ids[page.overlap :])
                 elif page.joins is False and known.isdisjoint(page.ids[:1]):
                     # Rows before this page are gone: the rows behind the known ones are further up.
-                    start = max(0, page.offset - step)
+                    start, misses = max(0, page.offset - step), misses + 1
+                    if misses % _MISSES == 0 and fetch(_BEYOND)[0]:
+                        return
                     break
                 else:
                     rows = zip(page.rows, page.ids, strict=True)
@@ -122,6 +126,8 @@ def pages(
                     known.update(page.ids)
                 if fresh:
                     yield fresh
+                if page.offset and page.joins:
+                    misses = 0
                 if page.total is not None and page.end >= page.total:
                     return
             else:
@@ -162,15 +168,23 @@ class _Page(Generic[T]):
 def _traverse(
     fetch: Fetch[T], identity: Callable[[T], Hashable], start: int = 0
 ) -> Iterator[_Page[T]]:
-    """Fetch pages from an offset on, each with the last row of the one before, to an empty page."""
+    """
+    Fetch pages from an offset on, each with the last row of the one before, to an empty page.
+
+    An endpoint that ignores offsets and has other rows each time has no such page.
+    """
     last: list[Any] = []
     joins: bool | None = start == 0
+    misses = 0
     while True:
         rows, total = fetch(start)
         ids = [identity(row) for row in rows]
         page = _Page(start, len(last), rows, ids, total, ids[:1] == last if last else joins)
         yield page
         if len(rows) <= len(last):
+            return
+        misses = 0 if page.joins else misses + 1
+        if misses and misses % _MISSES == 0 and fetch(_BEYOND)[0]:
             return
         # A page of one row cannot overlap: it would have no new row.
         last, joins = ids[-1:] if len(ids) > 1 else [], None

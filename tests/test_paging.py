@@ -135,6 +135,20 @@ def test_an_endpoint_that_does_not_page(requests_mock, count, total):
         assert len(endpoint.requests) <= 3
 
 
+@pytest.mark.parametrize("count", [1, 2, 10])
+def test_a_list_ends_where_offsets_are_ignored_and_the_rows_are_others_each_time(
+    requests_mock, count
+):
+    def renew(rows, number):
+        rows[:] = [f"{number}-{n}" for n in range(count)]
+
+    endpoint = Endpoint(requests_mock, count, total=False, pages=False, between=renew)
+    for query in (endpoint.ids, endpoint.iterated):
+        endpoint.requests.clear()
+        assert query()
+        assert len(endpoint.requests) < 100
+
+
 def test_an_endpoint_that_refuses_a_limit_that_is_too_high(requests_mock):
     endpoint = Endpoint(requests_mock, 25, cap=10)
     answer = endpoint.answer

@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 
 import libcloud.compute.base
 import pytest
@@ -34,6 +35,7 @@ from libcloud.compute.drivers.ec2 import EC2NodeDriver
 from libcloud.compute.types import NodeState
 from ssh_keys import new_key, private_text, public_text
 
+from libcloud_mcs.actions import Kind
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator
 
@@ -58,7 +60,9 @@ class World:
         self.pair = self.driver.import_key_pair_from_string("mine", PUBLIC)
         self.image, self.size = self.driver.get_image(IMAGE), self.driver.list_sizes()[1]
         self.node = self.driver.create_node("web", self.size, self.image, ex_keyname=self.pair)
-        (self.location,) = self.driver.list_locations()
+        self.location = self.driver.list_locations()[0]
+        if cloud.edition == 2017:
+            self.own_image = self.driver.create_image(self.node, "mine")
         self.public_file, self.private_file = folder / "key.pub", folder / "key"
         self.public_file.write_text(PUBLIC)
         self.private_file.write_text(PRIVATE)
@@ -69,8 +73,8 @@ def new_world(tmp_path):
     """Create a cloud that no other program uses."""
     clouds = []
 
-    def make():
-        clouds.append(Emulator(**AT_ONCE))
+    def make(edition=2013):
+        clouds.append(Emulator(edition=edition, **AT_ONCE))
         clouds[-1].start()
         return World(clouds[-1], tmp_path)
 
@@ -233,6 +237,11 @@ DURATION = Argument(
     lambda world: [None, "2H", "1m", timedelta(days=3)],
     wrong=["1D", "0H", 1.5, True, timedelta(minutes=90)],
 )
+AMOUNT = Argument(
+    ("None", "a number"),
+    lambda world: [None, 0, 1, 500],
+    wrong=[-1, 1.5, 10.0, "10", "10GB", True, math.nan],
+)
 FLAG = Argument((), lambda world: [True, False], wrong=["False", "True", "no", 0, 1])
 SECONDS = Argument(
     ("a number",),
@@ -252,6 +261,14 @@ PASSPHRASE = Argument(
 TABLE = {
     "list_images": {"location": LOCATION},
     "get_image": {"image_id": IMAGES},
+    "create_image": {
+        "node": NODE,
+        "name": NAME,
+        "description": Argument(
+            ("None", "an empty text"), lambda world: [None, "", "a b+~*/&=%中文😀"], wrong=[True]
+        ),
+    },
+    "delete_image": {"node_image": Argument(("an image",), lambda world: things(world.own_image))},
     "list_sizes": {"location": LOCATION, "ex_filters": FILTERS},
     "list_locations": {},
     "ex_get_balance": {},
@@ -276,8 +293,9 @@ TABLE = {
         "ex_node_ids": Argument(("None", *IDS.takes), IDS.right, True, IDS.wrong),
         "ex_names": NAMES,
         "ex_filters": NODE_FILTERS,
+        "ex_location": LOCATION,
     },
-    "ex_iterate_nodes": {"ex_filters": NODE_FILTERS},
+    "ex_iterate_nodes": {"ex_filters": NODE_FILTERS, "ex_location": LOCATION},
     "ex_get_node": {"node_id": NODE},
     "ex_get_node_state": {"node": NODE},
     "create_node": {
@@ -292,6 +310,9 @@ TABLE = {
         ),
         "ex_keyname": PAIR.optional(),
         "ex_duration": DURATION,
+        "ex_disk_size": AMOUNT,
+        "ex_bandwidth": AMOUNT,
+        "ex_security_group": Argument(("None",), lambda world: [None, "sg-1"], wrong=[["sg-1"]]),
     },
     "deploy_node": {
         "deploy": Argument(
@@ -347,7 +368,13 @@ TABLE = {
     "destroy_node": {"node": NODE},
     "ex_rebuild_node": {"node": NODE, "image": IMAGES.optional()},
     "ex_renew_node": {"node": NODE, "duration": DURATION},
-    "ex_change_node_size": {"node": NODE, "new_size": SIZE, "ex_duration": DURATION},
+    "ex_change_node_size": {
+        "node": NODE,
+        "new_size": SIZE,
+        "ex_duration": DURATION,
+        "ex_disk_size": AMOUNT,
+        "ex_bandwidth": AMOUNT,
+    },
     "ex_get_contract": {"node": NODE},
     "ex_get_metadata": {"node": NODE},
     "ex_set_metadata": {
@@ -386,6 +413,48 @@ TABLE = {
     },
     "ex_list_network_interfaces": {"node": NODE},
     "list_volumes": {"node": NODE.optional()},
+    "ex_call": {
+        "action": Argument(
+            (),
+            lambda world: ["GetBalance"],
+            wrong=["get balance", "Get-Balance", "1Get", "获取", "GetBalance\n", True],
+        ),
+        "params": Argument(
+            ("None", "a mapping"),
+            lambda world: [
+                None,
+                {},
+                {"Text": "中文", "Empty": "", "Number": 5, "Ratio": 1.5, "Filter.1.Name": "a-b"},
+                {"Price": Decimal("1.50"), "Flag": True, "Many": ["a", 1, False], "Few": (2,)},
+            ],
+            wrong=[
+                [("Name", "web")],
+                {5: "web"},
+                {b"Name": "web"},
+                {"": "web"},
+                {"a name": "web"},
+                {"名": "web"},
+                {"1Name": "web"},
+                *({each: "web"} for each in ("Action", "AWSAccessKeyId", "Timestamp", "Region")),
+                *({each: "web"} for each in ("Signature", "SignatureVersion", "Format")),
+                {"SignatureMethod": "HmacSHA1"},
+                {"Name": None},
+                {"Name": b"web"},
+                {"Name": {"a": "b"}},
+                {"Name": {"web"}},
+                {"Name": math.nan},
+                {"Name": math.inf},
+                {"Name": Decimal("sNaN")},
+                {"Name": "\ud800"},
+                {"Name": []},
+                {"Name": [["web"]]},
+                {"Name": ["web", None]},
+                {"Name": ["web"], "Name.1": "web"},
+                {"Name": lambda world: world.node},
+            ],
+        ),
+        "kind": Argument((), lambda world: list(Kind), wrong=["read", "BILLED", True]),
+    },
     "wait_until_running": {
         "nodes": IDS,
         "wait_period": SECONDS,
@@ -413,6 +482,8 @@ NEEDED = {
     "create_key_pair": lambda world: {"name": "new"},
     "delete_key_pair": lambda world: {"key_pair": "mine"},
     "ex_get_node": lambda world: {"node_id": "web"},
+    "create_image": lambda world: {"name": "new"},
+    "ex_call": lambda world: {"action": "GetBalance"},
     "create_node": lambda world: {"name": "new", "size": "small", "image": IMAGE},
     "deploy_node": lambda world: {
         "deploy": Nothing(),
@@ -569,7 +640,9 @@ class SSH:
 
 
 #: What changes nothing can be called again.
-READS = ("list_", "get_", "ex_get_", "ex_list_", "ex_iterate_", "wait_")
+READS = ("list_", "get_", "ex_get_", "ex_list_", "ex_iterate_", "wait_", "ex_call")
+#: The editions that verbs need.
+EDITIONS = {"create_image": 2017, "delete_image": 2017}
 
 
 @pytest.mark.usefixtures("no_keys_of_mine")
@@ -577,13 +650,14 @@ READS = ("list_", "get_", "ex_get_", "ex_list_", "ex_iterate_", "wait_")
 def test_whatever_it_takes_works(new_world, monkeypatch, verb, argument):
     monkeypatch.setattr(libcloud.compute.base, "SSHClient", SSH)
     entry = TABLE[verb][argument]
-    world = new_world()
+    edition = EDITIONS.get(verb, 2013)
+    world = new_world(edition)
     results = []
     count = len(entry.right(world))
     assert count
     for number in range(count):
         if number and not verb.startswith(READS):
-            world = new_world()
+            world = new_world(edition)
         value = entry.right(world)[number]
         if verb == "start_node":
             world.driver.stop_node("web")
