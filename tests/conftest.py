@@ -70,6 +70,16 @@ def example():
 
 
 @pytest.fixture
+def later_example():
+    """Return a response of the later service, as bytes."""
+
+    def read(name, answer_format):
+        return (FIXTURES / "2017" / f"{name}.{answer_format}").read_bytes()
+
+    return read
+
+
+@pytest.fixture
 def cloud():
     """An emulated cloud in which nothing takes time."""
     with Emulator(**AT_ONCE) as emulator:
