@@ -29,7 +29,7 @@ class Endpoint:
     def __init__(self, mocker, read, answer_format):
         self._mocker, self._read, self._format = mocker, read, answer_format
         self.driver = MCSNodeDriver(
-            "key", "secret", url=URL, response_format=answer_format, max_tries=2, retry_delay=0
+            "key", "secret", url=URL, response_format=answer_format, max_tries=2, retry_delay=0.001
         )
 
     def respond(self, *names, status=200, action=None):
