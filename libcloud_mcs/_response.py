@@ -158,7 +158,8 @@ def _error_document(content: Any) -> ErrorDocument:
     records = [error, nested] if isinstance(nested, dict) else [error]
 
     def first(*names: str) -> Any:
-        return next((each[name] for name in names for each in records if each.get(name)), "")
+        found = (each.get(name, "") for name in names for each in records)
+        return next((value for value in found if value != ""), "")
 
     code, message = first("code"), first("message", "details")
     if not isinstance(code, str) or not isinstance(message, str):

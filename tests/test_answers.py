@@ -49,20 +49,24 @@ def xml_instances(inner):
 # Nodes
 
 WORDS = {
-    "init schedule network disk image_caching start_deploy deploying": NodeState.PENDING,
+    "init schedule network disk image_caching start_deploy deploying block_stream": (
+        NodeState.PENDING
+    ),
     "ready": NodeState.STOPPED,
     "start_start starting resuming": NodeState.STARTING,
     "running": NodeState.RUNNING,
     "start_stop stopping": NodeState.STOPPING,
     "start_suspend suspending suspend": NodeState.SUSPENDED,
-    "change_flavor rebuild_root renewing sync_config": NodeState.RECONFIGURING,
+    "change_flavor rebuild_root renewing sync_config start_save_disk save_disk": (
+        NodeState.RECONFIGURING
+    ),
     "start_migrate migrating": NodeState.MIGRATING,
     "start_delete deleting": NodeState.TERMINATED,
     "start_fail": NodeState.STOPPED,
     "stop_fail": NodeState.RUNNING,
     "sched_fail net_fail dev_fail create_fail disk_fail deploy_fail suspend_failed resume_failed"
     " delete_fail change_flavor_fail rebuild_root_fail renew_failed": NodeState.ERROR,
-    "frozen RUNNING Ready": NodeState.UNKNOWN,
+    "frozen RUNNING Ready save_disk_failed": NodeState.UNKNOWN,
 }
 
 
@@ -643,7 +647,7 @@ ENVELOPES = {
 
 
 @pytest.mark.parametrize("envelope", ENVELOPES.values(), ids=ENVELOPES)
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", [each for each in ACTIONS if ACTIONS[each].edition == 2013])
 def test_a_namespace_changes_nothing(example, action, envelope):
     plain = example(action, "xml").decode().partition("?>")[2].strip()
     assert parse_response(ACTIONS[action], envelope(plain).encode()) == parse_response(

@@ -244,14 +244,28 @@ def test_a_password_of_ones_own_is_refused_as_libcloud_does(cloud, driver):
     assert cloud.ledger == []
 
 
-def test_what_does_not_exist_is_found_out_before_money_is_spent(cloud, driver):
-    with pytest.raises(NotFoundError, match="'none'"):
+def test_what_does_not_exist_is_refused_before_money_is_spent(cloud, driver):
+    unknown_id = "00000000-0000-4000-8000-000000000000"
+    with pytest.raises(NotFoundError, match="no image has the ID or name 'none'"):
         driver.create_node("a", "small", "none")
-    with pytest.raises(KeyPairNotFoundError, match="'none'"):
-        driver.create_node("a", "small", IMAGE, ex_keyname="none")
-    with pytest.raises(NotFoundError, match="InstanceType"):
-        driver.create_node("a", "none", IMAGE)
+    for wrong, parameter in (
+        ({"image": unknown_id}, "ImageId"),
+        ({"size": "none"}, "InstanceType"),
+        ({"ex_keyname": "none"}, "KeyName"),
+    ):
+        with pytest.raises(NotFoundError, match=f"{parameter}: ") as caught:
+            driver.create_node("a", **{"size": "small", "image": IMAGE_ID} | wrong)
+        assert caught.value.action == "CreateInstance"
     assert cloud.ledger == []
+
+
+def test_a_node_created_with_ids_costs_two_requests(cloud, driver, key_material):
+    pair = driver.import_key_pair_from_string("mine", key_material)
+    size = driver.list_sizes()[0]
+    before = len(cloud.records)
+    driver.create_node("a", size.id, IMAGE_ID, ex_keyname=pair.extra["keyId"])
+    actions = [record.action for record in cloud.records[before:]]
+    assert actions == ["DescribeInstances", "CreateInstance"]
 
 
 def test_without_the_money(answer_format):
@@ -429,7 +443,8 @@ def test_metadata(driver, node):
 def test_volumes(driver, node):
     other = driver.create_node("other", "medium", IMAGE)
     volumes = driver.list_volumes(node)
-    assert [(volume.size, volume.extra["index"]) for volume in volumes] == [(10240, 0), (20480, 1)]
+    assert [(volume.size, volume.extra["index"]) for volume in volumes] == [(10, 0), (20, 1)]
+    assert [volume.extra["volumeSize"] for volume in volumes] == [10_240, 20_480]
     assert all(volume.extra["instanceId"] == node.id for volume in volumes)
     whole = driver.list_volumes()
     assert [volume.id for volume in whole] == [

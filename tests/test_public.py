@@ -41,11 +41,14 @@ SURFACE = {
 
 #: What the driver has that is not libcloud's, or is its own in place of libcloud's.
 VERBS = {
+    "create_image",
     "create_key_pair",
     "create_node",
+    "delete_image",
     "delete_key_pair",
     "deploy_node",
     "destroy_node",
+    "ex_call",
     "ex_change_node_size",
     "ex_get_balance",
     "ex_get_contract",
