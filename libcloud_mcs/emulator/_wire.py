@@ -39,7 +39,10 @@ _FORM = "application/x-www-form-urlencoded"
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 _ALLOW = {"Allow": ", ".join(_METHODS)}
 _HEADER_LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9})?Z", re.ASCII)
+#: With or without fractions. The service's Java client sent milliseconds without a dot.
+_TIMESTAMP = re.compile(
+    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9}|\d{3})?Z", re.ASCII
+)
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 #: The greatest difference between a timestamp and the clock.
 SKEW = timedelta(minutes=15)

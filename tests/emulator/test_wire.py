@@ -120,6 +120,34 @@ def test_a_missing_signature(client):
     assert refusal(client.send(client.parameters("GetBalance", {})))[0] == 400
 
 
+#: Of a request at 03:06:56. The first is the specification's, the second the Java client's.
+FRACTIONS = [".000", "000", "", ".5", ".123456789"]
+
+
+@pytest.mark.parametrize("fraction", FRACTIONS)
+def test_timestamp_in_a_known_form_is_accepted(make_client, fraction):
+    stamp = datetime.now(timezone.utc).strftime(f"%Y-%m-%dT%H:%M:%S{fraction}Z")
+    for method in ("GET", "POST"):
+        client = make_client(method=method)
+        form = signed(client, client.parameters("GetBalance", {}, Timestamp=stamp))
+        assert client.send(form).status_code == 200
+
+
+@pytest.mark.parametrize("fraction", FRACTIONS)
+def test_timestamp_in_a_known_form_is_compared_with_the_clock(client, fraction):
+    form = client.parameters("GetBalance", {}, Timestamp=f"2014-12-19T03:06:56{fraction}Z")
+    status, message = refusal(client.send(signed(client, form)))
+    assert (status, "15 minutes off" in message) == (403, True)
+
+
+@pytest.mark.parametrize("fraction", ["0", "00", "0000", ".", ".0000000000", ",000", ".00a", "٠٠٠"])
+def test_timestamp_with_another_fraction_is_refused(client, fraction):
+    stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S") + f"{fraction}Z"
+    form = client.parameters("GetBalance", {}, Timestamp=stamp)
+    status, message = refusal(client.send(signed(client, form)))
+    assert (status, "expected a time such as" in message) == (422, True)
+
+
 @pytest.mark.parametrize("minutes", [-16, -14, 14, 16])
 def test_a_request_may_be_fifteen_minutes_off(client, minutes):
     moment = datetime.now(timezone.utc) + timedelta(minutes=minutes)
