@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator._account import AccountState
 from libcloud_mcs.emulator._backend import CHURN_NAME, Account, Backend, Record
-from libcloud_mcs.emulator._checks import ArgumentError, shown
+from libcloud_mcs.emulator._checks import ArgumentError, shown, writable
 from libcloud_mcs.emulator._control import Control, control_error, is_administrative
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 from libcloud_mcs.emulator._faults import Effect
@@ -20,7 +20,9 @@ from libcloud_mcs.emulator._handlers import HANDLERS, Listing, create_instance, 
 from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._settings import Settings
 from libcloud_mcs.emulator._store import StateError
+from libcloud_mcs.emulator._stubs import Stub
 from libcloud_mcs.emulator._wire import (
+    COMMON_PARAMETERS,
     Renderer,
     Request,
     Response,
@@ -140,7 +142,7 @@ class App:
             name = exchange.effect.name
             subject = "the emulator" if exchange.effect is _NO_EFFECT else f"the fault {name!r}"
             _log.exception("%s failed", subject)
-            message = f"{subject} failed: {type(error).__name__}: {error}"
+            message = _failure(subject, error)
             response = error_document(message, 500, exchange.response_format)
             reply = Reply(replace(response, error=message))
         self._record(exchange, reply.response)
@@ -158,24 +160,30 @@ class App:
         replacement = None
         if effect.answer:
             replacement = host.call(partial(_replacement, effect.answer, exchange))
-        response = replacement if replacement and not effect.after else self._respond(exchange)
-        if effect.drop_after:
+        if replacement and not effect.after:
+            response: Response | None = replacement
+        else:
+            response = self._respond(exchange, host)
+        if effect.drop_after or response is None:
             return Reply(None)
         response = replacement or response
         if effect.content_type is not None:
             response = replace(response, content_type=effect.content_type)
         return Reply(response, effect.cut)
 
-    def _respond(self, exchange: Exchange) -> Response:
-        """Carry a request out and return its response, which may be an error."""
+    def _respond(self, exchange: Exchange, host: Host) -> Response | None:
+        """
+        Carry a request out and return its response, which may be an error; ``None``: the emulator
+        was stopped meanwhile.
+        """
         try:
-            response = self._carry_out(exchange)
+            response = self._carry_out(exchange, host)
         except Exception as error:
             return self._error(exchange, error)
         self._on_change()
         return response
 
-    def _carry_out(self, exchange: Exchange) -> Response:
+    def _carry_out(self, exchange: Exchange, host: Host) -> Response | None:
         """Carry a request out, completely or not at all."""
         if exchange.error is not None:
             raise exchange.error
@@ -186,8 +194,13 @@ class App:
             if exchange.request.method == "OPTIONS":
                 return render_options()
             account = self._verify(exchange)
-            self._churn(account.state, exchange.params)
-            return self._render(exchange, self._run(exchange, account.state))
+            stub = self._backend.stubs.find(exchange.action)
+            if stub is None:
+                self._churn(account.state, exchange.params)
+                return self._render(exchange, self._run(exchange, account.state))
+        # Outside of the transaction: a function of the user may wait for other threads.
+        content = self._call_stub(exchange, stub, host)
+        return None if host.is_stopping() else self._render(exchange, content)
 
     def _verify(self, exchange: Exchange) -> Account:
         """Check a request and return its account."""
@@ -196,6 +209,7 @@ class App:
             exchange.params,
             self._secret_of,
             self.now(),
+            stubs=self._backend.stubs,
             debug=self._settings.debug,
         )
         return self._backend.accounts[access_key]
@@ -215,6 +229,18 @@ class App:
             action, settings = ACTIONS[exchange.action], self._settings
             return page(result, action, params, settings.default_limit, settings.max_limit)
         return result
+
+    def _call_stub(self, exchange: Exchange, stub: Stub, host: Host) -> dict[str, object]:
+        """Return the content of the response to an action with a stub."""
+        params = {
+            name: value for name, value in exchange.params.items() if name not in COMMON_PARAMETERS
+        }
+        try:
+            return host.call(partial(stub, params))
+        except Exception as error:
+            subject = f"the stub of {exchange.action!r}"
+            _log.exception("%s failed", subject)
+            raise APIError(ErrorCode.FAILED, _failure(subject, error)) from error
 
     def _render(self, exchange: Exchange, content: dict[str, object]) -> Response:
         """Return the response with a content."""
@@ -268,6 +294,11 @@ class App:
                 fault="" if exchange.effect is _NO_EFFECT else exchange.effect.name,
             )
         )
+
+
+def _failure(subject: str, error: Exception) -> str:
+    """Return the message of a failure. The error may be one of the user's function."""
+    return f"{subject} failed: {type(error).__name__}: {writable(str(error))}"
 
 
 def _replacement(answer: Callable[[str], Response], exchange: Exchange) -> Response:

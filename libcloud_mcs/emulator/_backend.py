@@ -22,6 +22,7 @@ from libcloud_mcs.emulator._faults import Effect, Fault, Faults
 from libcloud_mcs.emulator._instances import Charge, Instance
 from libcloud_mcs.emulator._settings import AccountSettings, Settings
 from libcloud_mcs.emulator._store import KeptAccount, Store
+from libcloud_mcs.emulator._stubs import Stubs
 from libcloud_mcs.emulator._transactions import Cell, Transactions
 
 __all__ = [
@@ -84,7 +85,7 @@ _Configured = tuple[AccountSettings, "Account | None"]
 
 class Backend:
     """
-    The accounts, the clock, the faults and the records. Every change is made in one of
+    The accounts, the clock, the faults, the stubs and the records. Every change is made in one of
     :attr:`transactions` and saved at its end.
 
     :param settings: The settings of the emulator, which include the first account.
@@ -100,8 +101,10 @@ class Backend:
         self.clock = settings.clock or Clock()
         self._addresses = AddressPool(settings.node_network, self.transactions)
         self._accounts: Cell[dict[str, Account]] = Cell(self.transactions, {})
+        #: The responses of the user to actions that the emulator does not have.
+        self.stubs = Stubs(self.transactions)
         #: The faults that are injected into requests.
-        self.faults = Faults(self.transactions)
+        self.faults = Faults(self.transactions, self.stubs)
         self._records = Cell(self.transactions, self._no_records())
         configured: tuple[_Configured, ...] = tuple(
             (each, None) for each in (settings, *settings.accounts)
@@ -154,7 +157,8 @@ class Backend:
 
     def reset(self) -> None:
         """
-        Restore the initial state: the accounts of the settings, real time, no faults, no records.
+        Restore the initial state: the accounts of the settings, real time, no faults, no stubs, no
+        records.
 
         :raises StateError: If the change cannot be saved; nothing was changed.
         """
@@ -165,6 +169,7 @@ class Backend:
             self._addresses.reset()
             self.clock.reset()
             self.faults.clear()
+            self.stubs.clear()
             self._records.put(self._no_records())
             self._configure(fresh=True)
 
@@ -210,6 +215,7 @@ class Backend:
                 "accounts": [_account_data(each, now) for each in self.accounts.values()],
                 "requests": [record_data(each) for each in self._records.value],
                 "faults": [fault_data(each) for each in self.faults],
+                "stubs": list(self.stubs),
             }
 
     def close(self) -> None:

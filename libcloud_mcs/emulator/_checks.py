@@ -17,7 +17,10 @@ from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 
+from lxml import etree
+
 __all__ = [
+    "ACTION_NAME",
     "FLAG",
     "HEADER",
     "HOST",
@@ -26,6 +29,7 @@ __all__ = [
     "NETWORK",
     "PROSE",
     "SECRET",
+    "XML_NAME",
     "ArgumentError",
     "Kind",
     "choice",
@@ -36,6 +40,7 @@ __all__ = [
     "shown",
     "split_words",
     "whole",
+    "writable",
 ]
 
 T = TypeVar("T")
@@ -77,6 +82,11 @@ def shown(value: object) -> str:
         return " ".join(_SHORT.repr(value).splitlines())
     except ValueError:  # a whole number of thousands of digits
         return f"{type(value).__name__} that is too long to be shown"
+
+
+def writable(text: str) -> str:
+    """Return a text in which characters that XML does not allow are replaced."""
+    return _NOT_XML.sub("\ufffd", text)
 
 
 _SHORT = reprlib.Repr()
@@ -267,6 +277,18 @@ def _is_host(value: object) -> bool:
         return bool(_HOST_NAME.fullmatch(value)) and not re.fullmatch("[0-9.]+", value)
 
 
+def _is_action_name(value: object) -> bool:
+    return isinstance(value, str) and bool(re.fullmatch("[A-Za-z][A-Za-z0-9]{0,63}", value))
+
+
+def _is_xml_name(value: object) -> bool:
+    # A brace begins a namespace in the notation of lxml.
+    if not isinstance(value, str) or "{" in value:
+        return False
+    etree.Element(value)
+    return True
+
+
 def _take_money(value: Any) -> Decimal:
     if not _is_number(value, (int, float, str, Decimal)):
         raise ValueError
@@ -299,6 +321,10 @@ NAME = _kind(f"1 to {_LONGEST} printable characters without space around them", 
 SECRET = _kind(NAME.expected, _is_plain, secret=True)
 #: A name or an address to listen on.
 HOST = _kind("a host name or an IP address", _is_host)
+#: The name of an action, whether or not the API has it.
+ACTION_NAME = _kind(
+    "the name of an action: a letter, then at most 63 letters and digits", _is_action_name
+)
 #: An amount of money.
 MONEY = Kind(f"an amount from 0 to {_RICHEST}", _take_money)
 #: A network of this machine's own addresses.
@@ -314,3 +340,5 @@ PROSE = _kind(
     "text of characters that XML allows",
     lambda value: isinstance(value, str) and not _NOT_XML.search(value),
 )
+#: The name of an XML element, without a namespace.
+XML_NAME = _kind("the name of an XML element", _is_xml_name)

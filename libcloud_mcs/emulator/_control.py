@@ -21,7 +21,7 @@ from libcloud_mcs.emulator._backend import (
     fault_data,
     record_data,
 )
-from libcloud_mcs.emulator._checks import FLAG, ArgumentError, Kind, number, shown
+from libcloud_mcs.emulator._checks import ACTION_NAME, FLAG, ArgumentError, Kind, number, shown
 from libcloud_mcs.emulator._clock import MOMENT, utc_text
 from libcloud_mcs.emulator._faults import EFFECT_NAME, WHEN, named_effect
 from libcloud_mcs.emulator._page import render_page
@@ -188,6 +188,23 @@ def _clear_faults(control: Control, _: dict[str, Any]) -> Any:
     return []
 
 
+def _stubs(control: Control, _: dict[str, Any]) -> Any:
+    return list(control.backend.stubs)
+
+
+def _add_stub(control: Control, fields: dict[str, Any]) -> Any:
+    control.backend.stubs.add(fields.get("action"), fields.get("answer"))
+    return _stubs(control, fields)
+
+
+def _remove_stubs(control: Control, fields: dict[str, Any]) -> Any:
+    if "action" in fields:
+        control.backend.stubs.remove(fields["action"])
+    else:
+        control.backend.stubs.clear()
+    return _stubs(control, fields)
+
+
 def _accounts(control: Control, _: dict[str, Any]) -> Any:
     return [_account_summary(account) for account in control.backend.accounts.values()]
 
@@ -229,6 +246,9 @@ _MOMENT_TEXT: Kind[datetime] = Kind(
     f"{MOMENT.expected}, such as '2030-01-01T00:00:00Z'", _read_moment
 )
 
+#: A value that is checked where it is used.
+_ANYTHING: Kind[Any] = Kind("anything", lambda value: value)
+
 
 ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "state"): Route(_state),
@@ -240,10 +260,11 @@ ROUTES: dict[tuple[str, str], Route] = {
     ("GET", "ledger"): Route(_ledger),
     ("GET", "requests"): Route(_requests),
     ("GET", "faults"): Route(_faults),
-    ("POST", "faults"): Route(
-        _inject, {"effect": EFFECT_NAME, "argument": Kind("anything", lambda value: value), **WHEN}
-    ),
+    ("POST", "faults"): Route(_inject, {"effect": EFFECT_NAME, "argument": _ANYTHING, **WHEN}),
     ("DELETE", "faults"): Route(_clear_faults),
+    ("GET", "stubs"): Route(_stubs),
+    ("POST", "stubs"): Route(_add_stub, {"action": ACTION_NAME, "answer": _ANYTHING}),
+    ("DELETE", "stubs"): Route(_remove_stubs, {"action": ACTION_NAME}),
     ("GET", "accounts"): Route(_accounts),
     ("POST", "accounts"): Route(
         _add_account, {name: setting.kind for name, setting in AccountSettings.settings().items()}

@@ -231,9 +231,40 @@ class Emulator:
             effect, on=on, nth=nth, times=times, probability=probability, seed=seed
         )
 
+    def stub(
+        self,
+        action: str,
+        answer: Mapping[str, Any] | Callable[[dict[str, str]], Mapping[str, Any]],
+    ) -> None:
+        """
+        Respond to an action that the emulator does not have, until :meth:`unstub` or
+        :meth:`reset`. The signature is checked, faults apply, and requests are recorded as for any
+        other action. A stub applies to all accounts, and is not kept in the state file.
+
+        :param action: The action. An earlier stub of it is replaced.
+        :param answer: The tree inside ``<Action>Response``, or a function that returns it. A tree
+            is a mapping of element names to text, numbers, booleans (sent as ``True`` and
+            ``False``), mappings, and lists of these. The function is called for each request, with
+            the parameters of the action without those that every request has (``Action``,
+            ``AWSAccessKeyId``, ``Timestamp``, ``Region``, …), and may use the emulator.
+        :raises ValueError: If the emulator has the action, or XML cannot hold a part of the tree.
+        """
+        self._check_process()
+        self._backend.stubs.add(action, answer)
+
+    def unstub(self, action: str) -> None:
+        """
+        Remove a stub.
+
+        :param action: The action of the stub.
+        :raises ValueError: If the action has no stub.
+        """
+        self._check_process()
+        self._backend.stubs.remove(action)
+
     def reset(self) -> None:
         """
-        Restore the initial state: the first accounts, real time, no faults, no records.
+        Restore the initial state: the first accounts, real time, no faults, no stubs, no records.
 
         :raises StateError: If the change cannot be saved; nothing was changed.
         """
@@ -257,7 +288,7 @@ class Emulator:
         Close all connections and stop the thread. The state is kept for the next start.
 
         Every thread and every signal handler can call this at any time, and so can a function of
-        :func:`meanwhile`: it does not wait there, and the request is not carried out.
+        :func:`meanwhile` or of a stub: it does not wait there, and the request gets no response.
         """
         self._server.stop()
 

@@ -27,7 +27,7 @@ class ErrorCode(Enum):
     METHOD = (
         405,
         "the method is not GET, HEAD, POST or OPTIONS, or it is HEAD and the action changes"
-        " something",
+        " something or has a stub",
     )
     BALANCE = 406, "the account cannot pay; the one code that the specification gives"
     CONFLICT = (

@@ -12,7 +12,7 @@ effects. :meth:`Emulator.inject` decides which requests are affected::
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from types import TracebackType
@@ -245,7 +245,7 @@ def meanwhile(run: Callable[[], object]) -> Effect:
 
 #: The values that the arguments of :meth:`Emulator.inject` can have, without the effect.
 WHEN: dict[str, Kind[Any]] = {
-    "on": choice("*", *ACTIONS, what="* or an action of the API"),
+    "on": object_of(str, "* or an action, of the API or with a stub"),
     "nth": whole(1, 10**9),
     "times": optional(whole(1, 10**9)),
     "probability": number(0, 1),
@@ -273,6 +273,9 @@ class Fault:
         object_of(Effect, "an effect").check("effect", self.effect)
         for name, kind in WHEN.items():
             kind.check(name, getattr(self, name))
+        stubs = self.owner.stubs if self.owner else ()
+        if self.on not in ("*", *ACTIONS) and self.on not in stubs:
+            raise WHEN["on"].error("on", self.on)
         if self.effect.only and self.on not in ("*", self.effect.only):
             expected = f"{self.effect.only} or *, the only choice for {self.effect.name}"
             raise ArgumentError("on", expected, shown(self.on))
@@ -317,10 +320,14 @@ class Faults:
     The faults of an emulator.
 
     :param transactions: The transactions to which changes of the faults belong.
+    :param stubs: The actions with a stub, which faults can affect, too.
     """
 
-    def __init__(self, transactions: Transactions | None = None) -> None:
+    def __init__(
+        self, transactions: Transactions | None = None, stubs: Container[str] = ()
+    ) -> None:
         self._transactions = transactions or Transactions()
+        self.stubs = stubs
         self._faults: Cell[tuple[Fault, ...]] = Cell(self._transactions, ())
 
     def add(self, fault: Fault) -> None:

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from html import escape
 from typing import Any
 
+from libcloud_mcs.emulator._wire import COMMON_PARAMETERS
+
 __all__ = ["render_page"]
 
 _MOST_INSTANCES = 200
@@ -24,9 +26,6 @@ _MOST_PARAMS = 12
 #: In characters. Names and messages are shorter; public keys and hostile requests are not.
 _LONGEST_TEXT = 300
 _LONGEST_PARAM = 80
-
-#: Parameters that say nothing about what is asked for.
-_IN_EVERY_REQUEST = ("Format", "Region", "SignatureMethod", "SignatureVersion", "Timestamp")
 
 #: The words of the states, by their kind. What ends in ``_fail`` or ``_failed`` is a kind, too.
 _KINDS = {
@@ -192,14 +191,15 @@ def render_page(snapshot: Mapping[str, Any]) -> bytes:
     """
     Write the status page.
 
-    :param snapshot: What there is: ``url``, ``now``, ``frozen``, ``accounts``, ``requests`` and
-        ``faults``. All lists have the oldest first.
+    :param snapshot: What there is: ``url``, ``now``, ``frozen``, ``accounts``, ``requests``,
+        ``faults`` and ``stubs``. All lists have the oldest first.
     :return: A whole HTML document, in UTF-8.
     """
     now = _moment(snapshot["now"])
     sections = [
         *(_account(number, each, now) for number, each in enumerate(snapshot["accounts"], 1)),
         _faults(snapshot["faults"]),
+        _stubs(snapshot["stubs"]),
         _requests(snapshot["requests"]),
     ]
     document = f"""<!DOCTYPE html>
@@ -332,6 +332,16 @@ def _faults(faults: Sequence[Mapping[str, Any]]) -> str:
 """
 
 
+def _stubs(actions: Sequence[str]) -> str:
+    if not actions:
+        return ""
+    return f"""<section id="stubs" aria-labelledby="stubs-title">
+<h2 id="stubs-title">Stubs</h2>
+{_table("stubs", ["Action"], [[_text(action)] for action in actions])}
+</section>
+"""
+
+
 def _requests(requests: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [
@@ -351,7 +361,7 @@ def _requests(requests: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _params(params: Mapping[str, Any]) -> str:
-    own = [f"{name}={value}" for name, value in params.items() if name not in _IN_EVERY_REQUEST]
+    own = [f"{name}={value}" for name, value in params.items() if name not in COMMON_PARAMETERS]
     shown = [
         f'<code class="param">{_text(each, _LONGEST_PARAM)}</code>' for each in own[:_MOST_PARAMS]
     ]

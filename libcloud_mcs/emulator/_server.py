@@ -103,7 +103,8 @@ class Server:
                 raise RuntimeError("the emulator is started already")
             if not self.stop():
                 raise RuntimeError(
-                    "the emulator has not stopped yet: a function of meanwhile() is still running"
+                    "the emulator has not stopped yet: a function of meanwhile() or of a stub is"
+                    " still running"
                 )
             self._serving = _Serving(self._app, self._bind(), self._tls, self._companion, on_end)
             try:
@@ -119,7 +120,7 @@ class Server:
         calling function returns.
 
         :param patience: The longest wait in seconds; ``None``: without a limit, except for a
-            function of :func:`meanwhile`.
+            function of :func:`meanwhile` or of a stub.
         :return: Whether the thread has ended.
         """
         serving = self._serving

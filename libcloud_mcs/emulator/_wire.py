@@ -10,7 +10,7 @@ import hmac
 import json
 import re
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -24,6 +24,7 @@ from libcloud_mcs.emulator._clock import utc_text
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 
 __all__ = [
+    "COMMON_PARAMETERS",
     "Renderer",
     "Request",
     "Response",
@@ -35,14 +36,17 @@ __all__ = [
     "verify",
 ]
 
+#: The parameters that requests of every action can have.
+COMMON_PARAMETERS = (
+    *("Action", "AWSAccessKeyId", "Format", "Region", "Signature", "SignatureMethod"),
+    *("SignatureVersion", "Timestamp"),
+)
 _FORM = "application/x-www-form-urlencoded"
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 _ALLOW = {"Allow": ", ".join(_METHODS)}
 _HEADER_LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 #: With or without fractions. The service's Java client sent milliseconds without a dot.
-_TIMESTAMP = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9}|\d{3})?Z", re.ASCII
-)
+_TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d{1,9}|\d{3})?Z", re.ASCII)
 _BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 #: The greatest difference between a timestamp and the clock.
 SKEW = timedelta(minutes=15)
@@ -151,6 +155,7 @@ def verify(
     secret_of: Callable[[str], str | None],
     now: datetime,
     *,
+    stubs: Container[str] = (),
     debug: bool = False,
 ) -> str:
     """
@@ -159,6 +164,7 @@ def verify(
     :param params: The parameters of the request.
     :param secret_of: A function that returns the secret of an access key, ``None`` if unknown.
     :param now: The time with which the timestamp is compared.
+    :param stubs: The actions with a stub.
     :param debug: Whether the error of a wrong signature contains the string to sign.
     :return: The access key.
     :raises APIError: If a check fails.
@@ -174,12 +180,14 @@ def verify(
     _check_signature(request, params, secret, debug=debug)
     _check_time(params["Timestamp"], now)
     action = ACTIONS.get(params["Action"])
-    if action is None:
+    if action is None and params["Action"] not in stubs:
         raise APIError(ErrorCode.UNREADABLE, f"Action: this API has no action {params['Action']!r}")
-    if request.method == "HEAD" and action.kind is not Kind.READ:
+    if request.method == "HEAD" and (action is None or action.kind is not Kind.READ):
+        # An action with a stub may change something.
+        reason = "changes something" if action else "has a stub"
         raise APIError(
             ErrorCode.METHOD,
-            f"method: expected GET or POST for {action.name}, which changes something, got 'HEAD'",
+            f"method: expected GET or POST for {params['Action']}, which {reason}, got 'HEAD'",
         )
     return params["AWSAccessKeyId"]
 

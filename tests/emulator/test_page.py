@@ -73,6 +73,7 @@ def a_snapshot(*accounts, **changes):
         "accounts": list(accounts) or [an_account()],
         "requests": [],
         "faults": [],
+        "stubs": [],
     } | changes
 
 
@@ -84,6 +85,7 @@ FULL = a_snapshot(
     ),
     requests=[a_request(params={"Limit": "10"}, message="why", fault="delay")],
     faults=[{"action": "GetBalance", "effect": "drop_after", "fired": 2}],
+    stubs=["DescribeAddresses"],
 )
 
 
@@ -130,6 +132,7 @@ def test_everything_is_there():
         ["2026-01-31 11:59:00", "DescribeInstances key", "Limit=10", "OK fault: delay why"]
     ]
     assert table(document, "faults") == [["GetBalance", "drop_after", "2"]]
+    assert table(document, "stubs") == [["DescribeAddresses"]]
     assert notes(document) == []
 
 

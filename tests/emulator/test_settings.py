@@ -481,6 +481,11 @@ BAD_BODIES = {
         "seed": WRONG["whole"][:-1],
     },
     ("DELETE", "faults"): {},
+    ("POST", "stubs"): {
+        "action": (*WRONG["text"], None, "a b", "A" * 65, "GetBalance"),
+        "answer": (None, True, 5, 1.5, 10**400, "", "a", "\ud800", [], [{}]),
+    },
+    ("DELETE", "stubs"): {"action": (*WRONG["text"], None, "a b", "DescribeThing")},
     ("POST", "accounts"): {
         "access_key": WRONG["text"],
         "secret": WRONG["text"],
@@ -493,6 +498,8 @@ BAD_BODIES = {
 BESIDE = {
     ("POST", "clock"): {"frozen": True},
     ("POST", "faults"): {"effect": "error", "argument": 500},
+    ("POST", "stubs"): {"action": "DescribeThing", "answer": {}},
+    ("DELETE", "stubs"): {},
     ("POST", "accounts"): {"balance": 5},
 }
 
