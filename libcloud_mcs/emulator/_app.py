@@ -160,9 +160,8 @@ class App:
         replacement = None
         if effect.answer:
             replacement = host.call(partial(_replacement, effect.answer, exchange))
-        if replacement and not effect.after:
-            response: Response | None = replacement
-        else:
+        response = replacement
+        if response is None or effect.after:
             response = self._respond(exchange, host)
         if effect.drop_after or response is None:
             return Reply(None)
