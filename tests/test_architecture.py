@@ -153,7 +153,10 @@ EMULATOR = {
     "_faults": {"_checks", "_transactions", "_wire"},
     "_stubs": {"_checks", "_transactions"},
     "_store": {"_account", "_catalog", "_checks", "_instances", "_lifetime"},
-    "_handlers": {"_account", "_catalog", "_clock", "_errors", "_instances", "_params", "_wire"},
+    "_handlers": {
+        *("_account", "_catalog", "_checks", "_clock", "_errors", "_instances", "_params"),
+        "_wire",
+    },
     "_backend": {
         *("_account", "_addresses", "_catalog", "_checks", "_clock", "_errors", "_faults"),
         *("_instances", "_settings", "_store", "_stubs", "_transactions"),

@@ -6,11 +6,10 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from lxml import etree
-
 from libcloud_mcs.actions import ACTIONS, Action
 from libcloud_mcs.emulator._account import AccountState
 from libcloud_mcs.emulator._catalog import InstanceType
+from libcloud_mcs.emulator._checks import PROSE, XML_NAME
 from libcloud_mcs.emulator._clock import utc_text
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 from libcloud_mcs.emulator._instances import Instance, KeyPair
@@ -255,7 +254,8 @@ def put_instance_metadata(account: AccountState, params: Params) -> Tree:
     for key, value in entries.items():
         # Names become elements of an XML document, values their text.
         try:
-            etree.Element(key).text = value
+            XML_NAME.take(key)
+            PROSE.take(value)
         except ValueError:
             raise APIError(
                 ErrorCode.UNUSABLE,

@@ -485,6 +485,20 @@ def test_metadata(held, ask):
     assert ask.tree("GetInstanceMetadata", InstanceId="system")["InstanceMetadata"] == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("a b", "1"), ("{a}b", "1"), ("{}b", "1"), ("a:b", "1"), ("b", "\x00"), ("b", "\ufffe")],
+)
+def test_metadata_that_xml_cannot_hold_are_refused(held, ask, name, value):
+    running(ask, held.clock)
+    before = ask.tree("GetInstanceMetadata", InstanceId="system")
+    status, message = ask.refused(
+        "PutInstanceMetadata", InstanceId="system", Name_1=name, Value_1=value
+    )
+    assert (status, "expected the name and the text of an XML element" in message) == (422, True)
+    assert ask.tree("GetInstanceMetadata", InstanceId="system") == before
+
+
 def test_keys(ask):
     first = ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(KEY) + " me\n")
     blob = base64.b64decode(public_text(KEY).split()[1])
