@@ -52,8 +52,8 @@ def wire_parameters(params: Mapping[str, Any] | None) -> dict[str, str]:
 
     :param params: Values by their names: text, numbers, booleans, or lists of these, which become
         ``Name.1``, ``Name.2``, …
-    :raises TypeError: If the parameters are not a mapping, a name is not text, or a value is none
-        of these.
+    :raises TypeError: If the parameters are not a mapping, a name is not text, or a value has
+        another type.
     :raises ValueError: If a name cannot be that of a parameter or belongs to every request, or a
         value cannot be sent.
     """

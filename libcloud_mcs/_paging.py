@@ -94,9 +94,7 @@ def pages(
     :return: The pages, without rows of earlier pages. No row is missing that was there throughout,
         as long as the endpoint keeps its order.
     """
-    # The hashes of all rows that were yielded: eight bytes a row, and a set once rows have moved.
-    yielded = array("q")
-    known: set[int] | None = None
+    yielded = _Yielded()
     first: list[int] = []
     start, step, misses, takes_offsets = 0, 0, 0, False
     with _Prefetch(fetch, concurrency) as prefetch:
@@ -109,29 +107,46 @@ def pages(
                     if [hash(identity(row)) for row in beyond] == first:
                         return
                     takes_offsets = True
-                if known is None and page.joins is not True:
-                    known = set(yielded)
-                if known is None:
-                    fresh = page.rows[page.overlap :]
-                    yielded.extend(page.ids[page.overlap :])
-                elif page.joins is False and known.isdisjoint(page.ids[:1]):
+                if yielded.is_gap_before(page):
                     # Rows before this page are gone: the rows behind the known ones are further up.
                     start, misses = max(0, page.offset - step), misses + 1
                     if misses % _MISSES == 0 and fetch(_BEYOND)[0]:
                         return
                     break
-                else:
-                    rows = zip(page.rows, page.ids, strict=True)
-                    fresh = [row for row, each in rows if each not in known]
-                    known.update(page.ids)
-                if fresh:
-                    yield fresh
-                if page.offset and page.joins:
+                if page.joins and page.offset:
                     misses = 0
+                if fresh := yielded.add(page):
+                    yield fresh
                 if page.total is not None and page.end >= page.total:
                     return
             else:
                 return
+
+
+class _Yielded:
+    """The hashes of the rows that were yielded: eight bytes a row, and a set once rows moved."""
+
+    def __init__(self) -> None:
+        self._hashes = array("q")
+        self._known: set[int] | None = None
+
+    def is_gap_before(self, page: _Page[Any]) -> bool:
+        """Return whether rows may be missing between the yielded ones and a page."""
+        if page.joins is True:
+            return False
+        if self._known is None:
+            self._known = set(self._hashes)
+        return page.joins is False and self._known.isdisjoint(page.ids[:1])
+
+    def add(self, page: _Page[T]) -> list[T]:
+        """Return the rows of a page that were not yielded yet."""
+        if self._known is None:
+            self._hashes.extend(page.ids[page.overlap :])
+            return page.rows[page.overlap :]
+        rows = zip(page.rows, page.ids, strict=True)
+        fresh = [row for row, each in rows if each not in self._known]
+        self._known.update(page.ids)
+        return fresh
 
 
 class _Page(Generic[T]):
