@@ -146,8 +146,9 @@ EMULATOR = {
     "_settings": {"_checks", "_clock", "_instances"},
     "_params": {"_errors", "_instances"},
     "_ssh": {"_instances", "_lifetime", "_sockets"},
+    "_content": {"_catalog", "_instances"},
     "_account": {
-        *("_addresses", "_catalog", "_clock", "_errors", "_instances", "_public_keys"),
+        *("_addresses", "_catalog", "_clock", "_content", "_errors", "_instances", "_public_keys"),
         "_transactions",
     },
     "_faults": {"_checks", "_transactions", "_wire"},

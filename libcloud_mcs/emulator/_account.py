@@ -7,19 +7,19 @@ from its phases and the clock.
 
 from __future__ import annotations
 
-import heapq
 import random
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from libcloud_mcs.emulator._addresses import AddressPair, AddressPool
 from libcloud_mcs.emulator._catalog import Catalog, InstanceType, Template
 from libcloud_mcs.emulator._clock import LATEST, Clock, later
+from libcloud_mcs.emulator._content import Changes, Content
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 from libcloud_mcs.emulator._instances import (
     FAILED,
@@ -34,60 +34,13 @@ from libcloud_mcs.emulator._instances import (
 from libcloud_mcs.emulator._public_keys import encrypt, fingerprint
 from libcloud_mcs.emulator._transactions import Cell, Transactions
 
-__all__ = ["AccountState", "Changes"]
+__all__ = ["AccountState"]
 
 _CHARACTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _BOOT = ("disk", "start_deploy", "deploying", "start_start")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-
-@dataclass
-class Changes:
-    """The unsaved changes of an account; ``None`` marks what was removed."""
-
-    instances: dict[str, Instance | None] = field(default_factory=dict)
-    key_pairs: dict[str, KeyPair | None] = field(default_factory=dict)
-    templates: dict[str, Template] = field(default_factory=dict)
-    charges: list[Charge] = field(default_factory=list)
-    #: Whether there is more than the removal of expired instances, which can be repeated any time.
-    requested: bool = False
-
-    def copy(self) -> Changes:
-        """Return a copy that can be changed."""
-        return Changes(
-            self.instances.copy(),
-            self.key_pairs.copy(),
-            self.templates.copy(),
-            self.charges.copy(),
-            self.requested,
-        )
-
-
-@dataclass
-class _Content:
-    """Everything in an account that changes."""
-
-    balance: Decimal
-    balance_at: datetime | None
-    drawn: int = 0
-    ledger: list[Charge] = field(default_factory=list)
-    instances: dict[str, Instance] = field(default_factory=dict)
-    names: dict[str, Instance] = field(default_factory=dict)
-    #: A heap: when an instance may have to be removed, and its ID.
-    removals: list[tuple[datetime, str]] = field(default_factory=list)
-    key_pairs: dict[str, KeyPair] = field(default_factory=dict)
-    templates: dict[str, Template] = field(default_factory=dict)
-    #: The changes that are not saved yet.
-    changes: Changes = field(default_factory=Changes)
-
-    def copy(self) -> _Content:
-        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        for name, value in values.items():
-            if isinstance(value, (dict, list, Changes)):
-                values[name] = value.copy()
-        return _Content(**values)
 
 
 def _atomic(
@@ -134,16 +87,16 @@ class AccountState:
         self._transactions = transactions
         self._addresses = addresses
         balance = balance.quantize(Decimal("0.01"))
-        content = _Content(balance, clock.now() if balance else None)
-        content.templates = {each.template_id: each for each in catalog.templates}
-        content.changes.templates = content.templates.copy()
+        content = Content(balance, clock.now() if balance else None)
+        for template in catalog.templates:
+            content.put_template(template)
         self._cell = Cell(transactions, content)
 
     @property
-    def _content(self) -> _Content:
+    def _content(self) -> Content:
         return self._cell.value
 
-    def _draft(self) -> _Content:
+    def _draft(self) -> Content:
         """Return the state to change it."""
         state = self._cell.draft()
         state.changes.requested = True
@@ -248,11 +201,9 @@ class AccountState:
     def remove_expired(self) -> None:
         """Remove the instances whose time is over."""
         now = self.clock.now()
-        while self._content.removals and self._content.removals[0][0] <= now:
-            name = heapq.heappop(self._cell.draft().removals)[1]
-            instance = self._content.instances.get(name)
-            if instance and instance.status(now) == GONE:
-                self._remove(instance)
+        if self._content.is_removal_due(now):
+            for instance in self._cell.draft().remove_gone(now):
+                self._addresses.release(instance.public_ip)
 
     @_atomic
     def instances(self) -> list[Instance]:
@@ -264,7 +215,7 @@ class AccountState:
     def find(self, ids: Iterable[str], names: Iterable[str]) -> list[Instance]:
         """Return the instances with one of these IDs or names, oldest first."""
         self.remove_expired()
-        matches = [self._by_id_or_name(name) for name in ids]
+        matches = [self._content.find(name) for name in ids]
         matches += [self._content.names.get(name) for name in names]
         unique = {instance.serial: instance for instance in matches if instance}
         return [unique[serial] for serial in sorted(unique)]
@@ -272,7 +223,7 @@ class AccountState:
     @_atomic
     def instance(self, name: str) -> tuple[Instance, str]:
         """Return an instance, by its ID or name, and its status."""
-        instance = self._by_id_or_name(name)
+        instance = self._content.find(name)
         status = instance.status(self.clock.now()) if instance else GONE
         if instance and status != GONE:
             return instance, status
@@ -287,8 +238,7 @@ class AccountState:
         known = self._content.key_pairs.get(name)
         if known is None:
             key_pair = KeyPair(self._new_id(), name, digest, public_key)
-            state = self._draft()
-            state.key_pairs[name] = state.changes.key_pairs[name] = key_pair
+            self._draft().put_key_pair(key_pair)
             return key_pair
         if known.fingerprint == digest:
             return known
@@ -297,10 +247,7 @@ class AccountState:
     @_atomic
     def delete_key_pair(self, name: str) -> None:
         """Remove a key pair. Its instances keep it."""
-        name = self.key_pair(name).name
-        state = self._draft()
-        del state.key_pairs[name]
-        state.changes.key_pairs[name] = None
+        self._draft().remove_key_pair(self.key_pair(name))
 
     # Changes of instances
 
@@ -355,8 +302,9 @@ class AccountState:
     @_atomic
     def remove(self, name: str) -> None:
         """Remove an instance immediately and without a trace."""
-        self._draft()
-        self._remove(self.instance(name)[0])
+        instance = self.instance(name)[0]
+        self._draft().remove_instance(instance)
+        self._addresses.release(instance.public_ip)
 
     @_atomic
     def start(self, name: str) -> None:
@@ -449,9 +397,6 @@ class AccountState:
 
     # Helpers
 
-    def _by_id_or_name(self, name: str) -> Instance | None:
-        return self._content.instances.get(name) or self._content.names.get(name)
-
     def _in_state(self, name: str, action: str, *wanted: str) -> tuple[Instance, str]:
         instance, status = self.instance(name)
         if status not in wanted:
@@ -494,16 +439,7 @@ class AccountState:
 
     def _put(self, instance: Instance) -> Instance:
         """Store an instance in place of its former state."""
-        state = self._draft()
-        before = state.instances.get(instance.instance_id)
-        state.instances[instance.instance_id] = state.names[instance.name] = instance
-        state.changes.instances[instance.instance_id] = instance
-        if before is None or before.gone_at != instance.gone_at:
-            heapq.heappush(state.removals, (instance.gone_at, instance.instance_id))
-        if len(state.removals) > 2 * len(state.instances) + 1000:
-            # Most entries are of instances that were removed or renewed.
-            state.removals = [(each.gone_at, name) for name, each in state.instances.items()]
-            heapq.heapify(state.removals)
+        self._draft().put_instance(instance)
         return instance
 
     def _settled(self, instance: Instance) -> Instance:
@@ -515,12 +451,7 @@ class AccountState:
     def _charge(self, action: str, instance_id: str, amount: Decimal) -> None:
         if amount > self.balance:
             raise APIError(ErrorCode.BALANCE, "No enough balance")
-        state, now = self._draft(), self.clock.now()
-        state.balance -= amount
-        state.balance_at = now
-        charge = Charge(now, action, instance_id, amount, state.balance)
-        state.ledger.append(charge)
-        state.changes.charges.append(charge)
+        self._draft().charge(self.clock.now(), action, instance_id, amount)
 
     def _new_instance(
         self,
@@ -549,13 +480,6 @@ class AccountState:
             password=self._new_password(),
             password_at=now,
         )
-
-    def _remove(self, instance: Instance) -> None:
-        state = self._cell.draft()
-        del state.instances[instance.instance_id]
-        del state.names[instance.name]
-        state.changes.instances[instance.instance_id] = None
-        self._addresses.release(instance.public_ip)
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._draw().getrandbits(128), version=4))
