@@ -135,7 +135,10 @@ class App:
         """
         Carry a request out, as far as its fault allows, and record it. Every request is recorded
         before its response is sent, whatever fails.
+
+        :raises BaseException: If a function of the user raises one that is not an ``Exception``.
         """
+        reply = Reply(None)
         try:
             reply = self._apply_effect(exchange, host)
         except Exception as error:
@@ -145,7 +148,8 @@ class App:
             message = _failure(subject, error)
             response = error_document(message, 500, exchange.response_format)
             reply = Reply(replace(response, error=message))
-        self._record(exchange, reply.response)
+        finally:
+            self._record(exchange, reply.response)
         return reply
 
     # Stages

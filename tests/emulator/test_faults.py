@@ -204,6 +204,22 @@ def test_a_fault_that_fails_is_logged_and_answered_with_500(cloud, ask, caplog, 
     assert pattern(ask, 1) == [200]
 
 
+class Interruption(BaseException):
+    """What ends a program or a test, such as KeyboardInterrupt."""
+
+
+def test_a_request_whose_function_is_interrupted_is_recorded_without_a_response(cloud, ask):
+    def interrupt():
+        raise Interruption
+
+    cloud.inject(meanwhile(interrupt), times=1)
+    assert outcome(ask, "CreateInstance", **CREATE) == "dropped"
+    (record,) = cloud.records
+    assert (record.status, record.message) == (0, "no response was sent")
+    assert cloud.ledger == []
+    assert pattern(ask, 1) == [200]
+
+
 @pytest.mark.parametrize(
     ("kwargs", "words"),
     [
