@@ -110,7 +110,7 @@ class Backend:
             (each, None) for each in (settings, *settings.accounts)
         )
         self._configured = Cell(self.transactions, configured)
-        self._store = None if settings.state is None else Store(settings.state)
+        self._store = None if settings.state is None else Store(settings.state, catalog)
         self._saved = _Saved()
         self.clock.join(self.transactions)
         self.transactions.save = self._save

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from libcloud_mcs.emulator._account import AccountState
-from libcloud_mcs.emulator._catalog import CATALOG, Template
+from libcloud_mcs.emulator._catalog import Catalog, Template
 from libcloud_mcs.emulator._checks import MONEY
 from libcloud_mcs.emulator._instances import Charge, Instance, KeyPair
 from libcloud_mcs.emulator._lifetime import keep_forever
@@ -27,7 +27,7 @@ from libcloud_mcs.emulator._lifetime import keep_forever
 __all__ = ["Kept", "KeptAccount", "StateError", "Store"]
 
 APPLICATION_ID = 0x4D435331  # "MCS1"
-VERSION = 2
+VERSION = 3
 
 #: The schema of version 1.
 _SCHEMA = """
@@ -55,16 +55,14 @@ CREATE TABLE charge (
 """
 
 
-#: The steps from each version to the next one.
-_UPGRADES = {
-    1: """
+#: What version 2 adds.
+_TEMPLATES = """
 -- document: the fields of a Template as JSON
 CREATE TABLE template (
     access_key TEXT, template_id TEXT, document TEXT NOT NULL,
     PRIMARY KEY (access_key, template_id)
-);
-""",
-}
+)
+"""
 
 
 class StateError(ValueError):
@@ -105,12 +103,14 @@ class Store:
 
     :param path: The path. A missing file is created; only its owner may read it, because it
         contains secrets.
+    :param catalog: The instance types of the instances in the file.
     :raises StateError: If the file is damaged, newer than this program, of another program, or in
         use.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], catalog: Catalog) -> None:
         self._path = Path(path)
+        self._catalog = catalog
         try:
             if not self._path.exists() or not self._path.stat().st_size:
                 self._path.touch(mode=0o600)
@@ -300,33 +300,43 @@ class Store:
 
     def _upgrade(self, version: int) -> None:
         """Upgrade the tables from a version, in the transaction that has begun."""
-        for step in range(version or 1, VERSION):
-            self._run_script(_UPGRADES[step])
-            self._add_templates()
-            self._database.execute(f"PRAGMA user_version = {step + 1}")
+        for number, step in enumerate((self._to_version_2, self._to_version_3), 2):
+            if number > version:
+                step()
+                self._database.execute(f"PRAGMA user_version = {number}")
+
+    def _to_version_2(self) -> None:
+        """Add the templates, which accounts of version 1 had without saving them."""
+        self._database.execute(_TEMPLATES)
+        for (access_key,) in self._rows("SELECT access_key FROM account"):
+            for each in self._catalog.templates:
+                row = (access_key, each.template_id, json.dumps(asdict(each)))
+                self._database.execute("INSERT INTO template VALUES (?, ?, ?)", row)
+
+    def _to_version_3(self) -> None:
+        """Add to each instance its template, of which instances of version 2 had only the ID."""
+        templates = {
+            (access_key, template_id): json.loads(document)
+            for access_key, template_id, document in self._rows("SELECT * FROM template")
+        }
+        for access_key, instance_id, document in self._rows(
+            "SELECT access_key, instance_id, document FROM instance"
+        ):
+            instance = json.loads(document)
+            instance["template"] = templates[access_key, instance["template"]]
+            self._database.execute(
+                "UPDATE instance SET document = ? WHERE access_key = ? AND instance_id = ?",
+                (json.dumps(instance), access_key, instance_id),
+            )
 
     def _run_script(self, script: str) -> None:
         # executescript() would commit the transaction.
         for statement in script.split(";"):
             self._database.execute(statement)
 
-    def _add_templates(self) -> None:
-        """Add the templates that accounts of version 1 had without saving them."""
-        for (access_key,) in self._rows("SELECT access_key FROM account"):
-            for each in CATALOG.templates:
-                row = (access_key, each.template_id, json.dumps(asdict(each)))
-                self._database.execute("INSERT INTO template VALUES (?, ?, ?)", row)
-
     def _account(
         self, key: str, secret: str, balance: str, balance_at: str | None, seed: str, drawn: int
     ) -> KeptAccount:
-        templates = [
-            _template(json.loads(document))
-            for (document,) in self._rows(
-                "SELECT document FROM template WHERE access_key = ? ORDER BY rowid", key
-            )
-        ]
-        by_id = {template.template_id: template for template in templates}
         return KeptAccount(
             access_key=key,
             secret=secret,
@@ -335,7 +345,7 @@ class Store:
             seed=seed,
             drawn=drawn,
             instances=[
-                _instance(json.loads(document), by_id)
+                _instance(json.loads(document), self._catalog)
                 for (document,) in self._rows(
                     "SELECT document FROM instance WHERE access_key = ? ORDER BY serial", key
                 )
@@ -348,7 +358,12 @@ class Store:
                     key,
                 )
             ],
-            templates=templates,
+            templates=[
+                _template(json.loads(document))
+                for (document,) in self._rows(
+                    "SELECT document FROM template WHERE access_key = ? ORDER BY rowid", key
+                )
+            ],
             ledger=[
                 Charge(_moment(at), action, name, Decimal(amount), Decimal(left))
                 for at, action, name, amount, left in self._rows(
@@ -368,7 +383,6 @@ class Store:
         return StateError(f"state: {os.fspath(self._path)!r} cannot be used: {why}")
 
 
-_TYPES = {each.type_id: each for each in CATALOG.types}
 _TIMES = ("created_at", "started_at", "expire_at", "password_at")
 _PLAIN = {
     "instance_id": str,
@@ -387,7 +401,7 @@ def _document(instance: Instance) -> dict[str, Any]:
         **{name: getattr(instance, name).isoformat() for name in _TIMES},
         "metadata": dict(instance.metadata),
         "type": instance.type.type_id,
-        "template": instance.template.template_id,
+        "template": asdict(instance.template),
         "key_pair": pair and [pair.key_id, pair.name, pair.fingerprint, pair.public_key],
         "volume_ids": list(instance.volume_ids),
         "phases": [[at.isoformat(), word] for at, word in instance.phases],
@@ -402,20 +416,23 @@ def _template(document: dict[str, Any]) -> Template:
     return Template(**document)
 
 
-def _instance(document: dict[str, Any], templates: dict[str, Template]) -> Instance:
+def _instance(document: dict[str, Any], catalog: Catalog) -> Instance:
     first, second = document["volume_ids"]
     plain: dict[str, Any] = {name: document[name] for name in _PLAIN}
     for name, kind in _PLAIN.items():
         if not isinstance(plain[name], kind):
             raise TypeError(f"{name!r} of an instance")
+    instance_type = catalog.instance_type(document["type"])
+    if instance_type is None:
+        raise LookupError(f"there is no type {document['type']!r}")
     metadata: dict[str, str] = dict(document["metadata"])
     times: dict[str, Any] = {name: _moment(document[name]) for name in _TIMES}
     return Instance(
         **plain,
         **times,
         metadata=metadata,
-        type=_TYPES[document["type"]],
-        template=templates[document["template"]],
+        type=instance_type,
+        template=_template(document["template"]),
         key_pair=KeyPair(*document["key_pair"]) if document["key_pair"] else None,
         volume_ids=(first, second),
         phases=tuple((_moment(at), word) for at, word in document["phases"]),

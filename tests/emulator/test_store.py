@@ -187,7 +187,8 @@ def document(path, field, value):
         (lambda path: document(path, "name", "5"), "TypeError: 'name' of an instance"),
         (lambda path: document(path, "name", '"n"'), "two instances are called 'n'"),
         (lambda path: document(path, "metadata", "5"), "damaged"),
-        (lambda path: document(path, "type", '"huge"'), "damaged"),
+        (lambda path: document(path, "type", '"huge"'), "there is no type 'huge'"),
+        (lambda path: document(path, "template", '"unknown"'), "damaged"),
         (lambda path: document(path, "expire_at", '"2030-01-01"'), "damaged"),
         (lambda path: database(path, "UPDATE instance SET document = '5'"), "damaged"),
         (lambda path: database(path, "UPDATE account SET balance = 'NaN'"), "damaged"),
@@ -316,9 +317,9 @@ def test_a_state_that_cannot_be_used_ends_the_command(tmp_path):
 
 # Files of earlier versions
 
-OLD = Path(__file__).parent / "state_version_1.db"
-#: What ``/_emulator/state`` and the API tell of the accounts in that file.
-OLD_CONTENT = json.loads(OLD.with_suffix(".json").read_text(encoding="utf-8"))
+OLD = [Path(__file__).parent / f"state_version_{version}.db" for version in range(1, VERSION)]
+#: What ``/_emulator/state`` and the API tell of the accounts in each of these files.
+OLD_CONTENT = json.loads(OLD[0].with_suffix(".json").read_text(encoding="utf-8"))
 
 
 def content(cloud):
@@ -339,8 +340,9 @@ def content(cloud):
     return json.loads(json.dumps({"accounts": accounts, "rows": rows}))
 
 
-def test_a_file_of_version_1_is_read_whole(path):
-    shutil.copy(OLD, path)
+@pytest.mark.parametrize("old", OLD, ids=lambda path: path.stem)
+def test_a_file_of_an_older_version_is_read_whole(path, old):
+    shutil.copy(old, path)
     options = {
         "access_key": "first",
         "accounts": [{"access_key": "second"}],
@@ -359,6 +361,7 @@ def test_a_file_of_version_1_is_read_whole(path):
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
+@pytest.mark.parametrize("old", OLD, ids=lambda path: path.stem)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -368,14 +371,23 @@ def test_a_file_of_version_1_is_read_whole(path):
         "DROP TABLE account",
     ],
 )
-def test_a_damaged_file_of_version_1_is_an_error_and_left_as_it_was(path, damage):
-    shutil.copy(OLD, path)
+def test_a_damaged_file_of_an_older_version_is_an_error_and_left_as_it_was(path, old, damage):
+    shutil.copy(old, path)
     database(path, damage)
     before = path.read_bytes()
     with pytest.raises(StateError, match="damaged"):
         Emulator(state=path)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_an_instance_keeps_what_it_needs_of_a_template_that_is_deleted(path):
+    with Emulator(state=path, instances=2) as cloud:
+        before = everything(cloud)
+    database(path, "DELETE FROM template")
+    with Emulator(state=path) as cloud:
+        assert everything(cloud) == before
+        client(cloud).tree("RebuildInstanceRootImage", InstanceId="instance-1")
 
 
 @pytest.mark.parametrize("field", ["size", "name", "metadata"])
