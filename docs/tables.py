@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from libcloud_mcs.actions import ACTIONS
-from libcloud_mcs.emulator._catalog import CATALOG
+from libcloud_mcs.emulator._catalog import CATALOG_2013, CATALOG_2017
+from libcloud_mcs.emulator._edition import EDITIONS
 from libcloud_mcs.emulator._errors import ErrorCode
 from libcloud_mcs.emulator._faults import EFFECTS
 from libcloud_mcs.emulator._settings import Settings
@@ -45,26 +46,36 @@ def refusals() -> str:
 
 
 def types() -> str:
-    head = ("name", "cores", "memory (MB)", "volume (MB)", "Mbps", "an hour", "a month")
-    rows = [
+    head = ("name", "cores", "memory (MB)", "volume (MB)", "Mbps", "an hour", "a month", "edition")
+    rows: list[tuple[object, ...]] = [
         (
             f"`{each.name}`",
             each.cpu,
             each.memory,
             each.volume,
             each.external_bandwidth,
-            each.per_hour,
-            each.per_month,
+            each.price.per_hour,
+            each.price.per_month,
+            ", ".join(
+                str(edition.year) for edition in EDITIONS.values() if each in edition.catalog.types
+            ),
         )
-        for each in CATALOG.types
+        for each in dict.fromkeys(
+            each for edition in EDITIONS.values() for each in edition.catalog.types
+        )
     ]
+    for name, price in (
+        ("a GB of a data disk", CATALOG_2017.disk_price),
+        ("a Mbps of external bandwidth", CATALOG_2017.bandwidth_price),
+    ):
+        rows.append((name, "", "", "", "", price.per_hour, price.per_month, 2017))
     return table(head, rows)
 
 
 def templates() -> str:
     return table(
         ("name", "status", "account"),
-        [(f"`{each.name}`", each.status, f"`{each.account}`") for each in CATALOG.templates],
+        [(f"`{each.name}`", each.status, f"`{each.account}`") for each in CATALOG_2013.templates],
     )
 
 

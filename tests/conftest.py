@@ -33,7 +33,7 @@ START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 #: Everything is done at once.
 AT_ONCE = {
     f"{what}_seconds": 0
-    for what in ("boot", "start", "stop", "reboot", "rebuild", "change", "terminate")
+    for what in ("boot", "start", "stop", "reboot", "rebuild", "change", "save", "terminate")
 }
 
 

@@ -11,15 +11,16 @@ import random
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
-from libcloud_mcs.emulator._addresses import AddressPair, AddressPool
-from libcloud_mcs.emulator._catalog import Catalog, InstanceType, Template
-from libcloud_mcs.emulator._clock import LATEST, Clock, later
+from libcloud_mcs.emulator._addresses import AddressPool
+from libcloud_mcs.emulator._catalog import Extras, InstanceType, Template
+from libcloud_mcs.emulator._clock import LATEST, Clock
 from libcloud_mcs.emulator._content import Changes, Content
+from libcloud_mcs.emulator._edition import Edition
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 from libcloud_mcs.emulator._instances import (
     FAILED,
@@ -29,6 +30,7 @@ from libcloud_mcs.emulator._instances import (
     Instance,
     KeyPair,
     Lease,
+    Order,
     Timing,
 )
 from libcloud_mcs.emulator._public_keys import encrypt, fingerprint
@@ -37,7 +39,6 @@ from libcloud_mcs.emulator._transactions import Cell, Transactions
 __all__ = ["AccountState"]
 
 _CHARACTERS = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-_BOOT = ("disk", "start_deploy", "deploying", "start_start")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -61,7 +62,7 @@ class AccountState:
     The state of one account. Each method is one transaction.
 
     :param clock: The clock of the emulator.
-    :param catalog: The templates of a new account, and the instance types.
+    :param edition: The edition of the service.
     :param seed: The seed of IDs and passwords.
     :param balance: The initial balance.
     :param timing: The durations of boots, stops and so on.
@@ -73,7 +74,7 @@ class AccountState:
         self,
         *,
         clock: Clock,
-        catalog: Catalog,
+        edition: Edition,
         seed: str,
         balance: Decimal,
         timing: Timing,
@@ -81,14 +82,14 @@ class AccountState:
         transactions: Transactions,
     ) -> None:
         self.clock = clock
-        self.catalog = catalog
+        self.edition = edition
         self.timing = timing
         self.seed = seed
         self._transactions = transactions
         self._addresses = addresses
         balance = balance.quantize(Decimal("0.01"))
         content = Content(balance, clock.now() if balance else None)
-        for template in catalog.templates:
+        for template in edition.catalog.templates:
             content.put_template(template)
         self._cell = Cell(transactions, content)
 
@@ -172,17 +173,7 @@ class AccountState:
     @_atomic
     def template(self, template_id: str) -> Template:
         """Return a template by its ID."""
-        template = self._content.templates.get(template_id)
-        if template is None:
-            raise APIError(ErrorCode.NOT_FOUND, f"ImageId: there is no template {template_id!r}")
-        return template
-
-    def instance_type(self, name: str) -> InstanceType:
-        """Return an instance type by its ID or name."""
-        instance_type = self.catalog.instance_type(name)
-        if instance_type is None:
-            raise APIError(ErrorCode.NOT_FOUND, f"InstanceType: there is no type {name!r}")
-        return instance_type
+        return self._template(template_id, "ImageId")
 
     @_atomic
     def key_pairs(self) -> list[KeyPair]:
@@ -249,19 +240,38 @@ class AccountState:
         """Remove a key pair. Its instances keep it."""
         self._draft().remove_key_pair(self.key_pair(name))
 
+    # Templates
+
+    @_atomic
+    def save_template(self, name: str, template_name: str) -> None:
+        """Save the system disk of an instance, which then returns to its state, as a template."""
+        instance, status = self._in_state(name, "CreateTemplate", "running", "ready")
+        instance = self._schedule(
+            instance, self.timing.save_seconds, ("start_save_disk", "save_disk"), status
+        )
+        template = replace(
+            instance.template,
+            template_id=self._new_id(),
+            name=template_name,
+            checksum=self._draw().randbytes(16).hex(),
+            saved_at=instance.phases[-1][0],
+        )
+        self._draft().put_template(template)
+
+    @_atomic
+    def delete_template(self, template_id: str) -> None:
+        """Remove a template of the user. Its instances keep it."""
+        template = self._template(template_id, "TemplateId")
+        if template.is_public:
+            raise APIError(
+                ErrorCode.CONFLICT, f"TemplateId: {template_id!r} belongs to the service"
+            )
+        self._draft().remove_template(template)
+
     # Changes of instances
 
     @_atomic
-    def create(
-        self,
-        template: Template,
-        instance_type: InstanceType,
-        lease: Lease,
-        name: str | None = None,
-        key_pair: KeyPair | None = None,
-        *,
-        boots: bool = True,
-    ) -> Instance:
+    def create(self, order: Order, *, boots: bool = True) -> Instance:
         """
         Create an instance and charge the account for it.
 
@@ -269,34 +279,29 @@ class AccountState:
             and can only be terminated.
         """
         self.remove_expired()
-        _check_active(template)
-        self._check_free(name)
-        instance_id = self._new_id()
-        addresses = self._addresses.allocate()
-        name = name or f"vm-{instance_id[:8]}"
-        instance = self._new_instance(
-            instance_id, name, template, instance_type, lease, key_pair, addresses
-        )
-        self._charge("CreateInstance", instance_id, lease.price(instance_type))
-        if boots:
-            phases = self._phases(instance, self.timing.boot_seconds, _BOOT, "running")
-            password_at = phases[-2][0]
-        else:
-            phases = self._phases(instance, self.timing.boot_seconds, _BOOT[:-1], FAILED)
-            password_at = LATEST
-        return self._put(replace(instance, phases=phases, password_at=password_at))
+        order.template.check_active(self.clock.now())
+        order.type.check_extras(order.extras)
+        self._check_free(order.name)
+        instance = self._new_instance(order)
+        self._charge("CreateInstance", instance, order.lease)
+        words, final = self.edition.boot, "running"
+        if not boots:
+            words, final = words[:-1], FAILED
+        seconds = self.timing.boot_seconds
+        instance = instance.scheduled(self.clock.now(), seconds, words, final)
+        password_at = instance.phases[-2][0] if boots else LATEST
+        return self._put(replace(instance, password_at=password_at))
 
     @_atomic
     def add_running(self, *names: str) -> None:
         """Add instances that run already and cost nothing."""
         self.remove_expired()
+        catalog = self.edition.catalog
+        instance_type, zone = catalog.instance_type(catalog.initial_type), catalog.first_zone
         for name in names:
             self._check_free(name)
-            addresses, month = self._addresses.allocate(), Lease(1, "M")
-            template, instance_type = self.catalog.templates[0], self.catalog.types[1]
-            instance = self._new_instance(
-                self._new_id(), name, template, instance_type, month, None, addresses
-            )
+            order = Order(catalog.templates[0], instance_type, Lease(1, "M"), name, zone=zone)
+            instance = self._new_instance(order)
             self._put(replace(instance, phases=((instance.created_at, "running"),)))
 
     @_atomic
@@ -334,11 +339,12 @@ class AccountState:
         """Rewrite the system disk of an instance, which then returns to its state."""
         instance, status = self._in_state(name, "RebuildInstanceRootImage", "running", "ready")
         if template is not None:
-            _check_active(template)
+            template.check_active(self.clock.now())
             instance = replace(instance, template=template)
-        phases = self._phases(instance, self.timing.rebuild_seconds, ("rebuild_root",), status)
-        password = self._new_password()
-        self._put(replace(instance, phases=phases, password=password, password_at=phases[-1][0]))
+        seconds = self.timing.rebuild_seconds
+        instance = instance.scheduled(self.clock.now(), seconds, ("rebuild_root",), status)
+        password, password_at = self._new_password(), instance.phases[-1][0]
+        self._put(replace(instance, password=password, password_at=password_at))
 
     @_atomic
     def terminate(self, name: str) -> None:
@@ -351,24 +357,44 @@ class AccountState:
     def renew(self, name: str, lease: Lease) -> None:
         """Extend the lease of an instance and charge the account for it."""
         instance = self._renewable(name, "RenewInstance")
-        expire_at = lease.end(max(instance.expire_at, self.clock.now()))
-        self._charge("RenewInstance", instance.instance_id, lease.price(instance.type))
-        self._put(replace(self._settled(instance), expire_at=expire_at))
+        now = self.clock.now()
+        expire_at = lease.end(max(instance.expire_at, now), self.edition.grace)
+        self._charge("RenewInstance", instance, lease)
+        self._put(replace(instance.settled(now), expire_at=expire_at))
 
     @_atomic
-    def change_type(self, name: str, instance_type: InstanceType, lease: Lease) -> None:
+    def change_type(
+        self,
+        name: str,
+        instance_type: InstanceType,
+        lease: Lease,
+        disk: int | None = None,
+        bandwidth: int | None = None,
+    ) -> Instance:
         """
         Change the type of an instance and charge the account for a lease that begins now. The
         instance then returns to its state.
+
+        :param disk: The new size of the data disk in GB; ``None``: as it is.
+        :param bandwidth: The new bandwidth in Mbps that is added to the type's; ``None``: as it is.
         """
         instance, status = self._in_state(name, "ChangeInstanceType", "running", "ready")
-        now = self.clock.now()
-        expire_at = lease.end(now)
-        self._charge("ChangeInstanceType", instance.instance_id, lease.price(instance_type))
-        instance = replace(
-            self._settled(instance), type=instance_type, started_at=now, expire_at=expire_at
+        extras = Extras(
+            instance.extras.disk if disk is None else disk,
+            instance.extras.bandwidth if bandwidth is None else bandwidth,
         )
-        self._schedule(instance, self.timing.change_seconds, ("change_flavor",), status)
+        instance_type.check_extras(extras)
+        now = self.clock.now()
+        instance = replace(
+            instance.settled(now),
+            type=instance_type,
+            extras=extras,
+            volume_ids=self._volume_ids(extras, instance.volume_ids),
+            started_at=now,
+            expire_at=lease.end(now, self.edition.grace),
+        )
+        self._charge("ChangeInstanceType", instance, lease)
+        return self._schedule(instance, self.timing.change_seconds, (self.edition.change,), status)
 
     @_atomic
     def metadata(self, name: str) -> dict[str, str]:
@@ -397,6 +423,14 @@ class AccountState:
 
     # Helpers
 
+    def _template(self, template_id: str, parameter: str) -> Template:
+        template = self._content.templates.get(template_id)
+        if template is None:
+            raise APIError(
+                ErrorCode.NOT_FOUND, f"{parameter}: there is no template {template_id!r}"
+            )
+        return template
+
     def _in_state(self, name: str, action: str, *wanted: str) -> tuple[Instance, str]:
         instance, status = self.instance(name)
         if status not in wanted:
@@ -420,66 +454,50 @@ class AccountState:
 
     def _schedule(
         self, instance: Instance, seconds: float, statuses: tuple[str, ...], final: str
-    ) -> None:
+    ) -> Instance:
         """Schedule phases of an instance from now on."""
-        self._put(replace(instance, phases=self._phases(instance, seconds, statuses, final)))
-
-    def _phases(
-        self, instance: Instance, seconds: float, statuses: tuple[str, ...], final: str
-    ) -> tuple[tuple[datetime, str], ...]:
-        """Return the next phases of an instance, equally long, and the status after them."""
-        now = self.clock.now()
-        whole = timedelta(seconds=seconds)
-        current = [phase for phase in instance.phases if phase[0] <= now][-1:]
-        following = [
-            (later(now, whole * n / len(statuses)), status)
-            for n, status in enumerate((*statuses, final))
-        ]
-        return (*current, *following)
+        return self._put(instance.scheduled(self.clock.now(), seconds, statuses, final))
 
     def _put(self, instance: Instance) -> Instance:
         """Store an instance in place of its former state."""
         self._draft().put_instance(instance)
         return instance
 
-    def _settled(self, instance: Instance) -> Instance:
-        """Record the end of a lease as a phase, before the lease is changed."""
-        if self.clock.now() < instance.expire_at:
-            return instance
-        return replace(instance, phases=((instance.expire_at, "ready"),))
-
-    def _charge(self, action: str, instance_id: str, amount: Decimal) -> None:
+    def _charge(self, action: str, instance: Instance, lease: Lease) -> None:
+        """Charge the account for an instance, with its type and extras."""
+        amount = lease.cost(instance.price)
         if amount > self.balance:
             raise APIError(ErrorCode.BALANCE, "No enough balance")
-        self._draft().charge(self.clock.now(), action, instance_id, amount)
+        self._draft().charge(self.clock.now(), action, instance.instance_id, amount)
 
-    def _new_instance(
-        self,
-        instance_id: str,
-        name: str,
-        template: Template,
-        instance_type: InstanceType,
-        lease: Lease,
-        key_pair: KeyPair | None,
-        addresses: AddressPair,
-    ) -> Instance:
-        now = self.clock.now()
+    def _new_instance(self, order: Order) -> Instance:
+        now, instance_id = self.clock.now(), self._new_id()
+        addresses = self._addresses.allocate()
         return Instance(
+            edition=self.edition,
             instance_id=instance_id,
-            name=name,
-            type=instance_type,
-            template=template,
-            key_pair=key_pair,
+            name=order.name or f"vm-{instance_id[:8]}",
+            type=order.type,
+            template=order.template,
+            key_pair=order.key_pair,
             public_ip=addresses.public_ip,
             private_ip=addresses.private_ip,
             serial=addresses.serial,
             created_at=now,
             started_at=now,
-            expire_at=lease.end(now),
-            volume_ids=(self._new_id(), self._new_id()),
+            expire_at=order.lease.end(now, self.edition.grace),
+            volume_ids=self._volume_ids(order.extras),
             password=self._new_password(),
             password_at=now,
+            zone=order.zone,
+            group=order.group,
+            extras=order.extras,
         )
+
+    def _volume_ids(self, extras: Extras, known: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return the IDs of the disks of an instance, of which some may exist already."""
+        count = 3 if extras.disk else 2
+        return known[:count] + tuple(self._new_id() for _ in range(count - len(known)))
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._draw().getrandbits(128), version=4))
@@ -492,11 +510,3 @@ class AccountState:
         state = self._draft()
         state.drawn += 1
         return random.Random(f"{self.seed}/{state.drawn}")
-
-
-def _check_active(template: Template) -> None:
-    if template.status != "active":
-        raise APIError(
-            ErrorCode.CONFLICT,
-            f"ImageId: the template {template.template_id!r} is {template.status}, not active",
-        )

@@ -212,6 +212,7 @@ class App:
             exchange.params,
             self._secret_of,
             self.now(),
+            actions=self._backend.edition.actions,
             stubs=self._backend.stubs,
             debug=self._settings.debug,
         )
@@ -226,11 +227,19 @@ class App:
         handler = HANDLERS[exchange.action]
         if exchange.effect.boot_fail:
             handler = partial(create_instance, boots=False)
-        params = Params(exchange.params)
+        edition = self._backend.edition
+        params = Params(exchange.params, edition.ignored_params)
         result = handler(account, params)
         if isinstance(result, Listing):
             action, settings = ACTIONS[exchange.action], self._settings
-            return page(result, action, params, settings.default_limit, settings.max_limit)
+            return page(
+                result,
+                action,
+                params,
+                default_limit=settings.default_limit,
+                max_limit=settings.max_limit,
+                always_counted=edition.counts_all_lists,
+            )
         return result
 
     def _call_stub(self, exchange: Exchange, stub: Stub, host: Host) -> dict[str, object]:

@@ -14,9 +14,9 @@ from typing import Any
 
 from libcloud_mcs.emulator._account import AccountState
 from libcloud_mcs.emulator._addresses import AddressPool
-from libcloud_mcs.emulator._catalog import CATALOG, Catalog
 from libcloud_mcs.emulator._checks import ArgumentError, shown
 from libcloud_mcs.emulator._clock import Clock, utc_text
+from libcloud_mcs.emulator._edition import EDITIONS
 from libcloud_mcs.emulator._errors import APIError
 from libcloud_mcs.emulator._faults import Effect, Fault, Faults
 from libcloud_mcs.emulator._instances import Charge, Instance
@@ -92,9 +92,10 @@ class Backend:
     :raises StateError: If the state file cannot be used.
     """
 
-    def __init__(self, settings: Settings, catalog: Catalog = CATALOG) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._catalog = catalog
+        #: The edition of the service.
+        self.edition = EDITIONS[settings.edition]
         #: The transactions of the emulator.
         self.transactions = Transactions()
         #: The clock of all accounts.
@@ -110,7 +111,7 @@ class Backend:
             (each, None) for each in (settings, *settings.accounts)
         )
         self._configured = Cell(self.transactions, configured)
-        self._store = None if settings.state is None else Store(settings.state, catalog)
+        self._store = None if settings.state is None else Store(settings.state, self.edition)
         self._saved = _Saved()
         self.clock.join(self.transactions)
         self.transactions.save = self._save
@@ -210,6 +211,7 @@ class Backend:
             now = self.clock.now()
             return {
                 "url": url,
+                "edition": self.edition.year,
                 "now": utc_text(now),
                 "frozen": self.clock.frozen,
                 "accounts": [_account_data(each, now) for each in self.accounts.values()],
@@ -322,7 +324,7 @@ class Backend:
     def _new_state(self, seed: str, balance: Decimal) -> AccountState:
         return AccountState(
             clock=self.clock,
-            catalog=self._catalog,
+            edition=self.edition,
             seed=seed,
             balance=balance,
             timing=self._settings.timing,
@@ -389,7 +391,7 @@ def _account_data(account: Account, now: datetime) -> dict[str, Any]:
                 "status": instance.status(now),
                 "type": instance.type.name,
                 "template": instance.template.name,
-                "addresses": [instance.public_ip, instance.private_ip],
+                "addresses": list(instance.addresses(instance.status(now))),
                 "created_at": utc_text(instance.created_at),
                 "started_at": utc_text(instance.started_at),
                 "expire_at": utc_text(instance.expire_at),

@@ -35,6 +35,7 @@ __all__ = [
     "choice",
     "moment",
     "number",
+    "number_choice",
     "object_of",
     "optional",
     "shown",
@@ -213,6 +214,15 @@ def choice(*words: str, what: str = "") -> Kind[str]:
     return _kind(
         what or f"one of {', '.join(words)}",
         lambda value: isinstance(value, str) and value in words,
+    )
+
+
+def number_choice(*numbers: int) -> Kind[int]:
+    """Return the kind of what must be one of some whole numbers."""
+    return _kind(
+        f"one of {', '.join(map(str, numbers))}",
+        lambda value: _is_number(value, int) and value in numbers,
+        _read_whole,
     )
 
 

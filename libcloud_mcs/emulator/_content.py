@@ -20,7 +20,7 @@ class Changes:
 
     instances: dict[str, Instance | None] = field(default_factory=dict)
     key_pairs: dict[str, KeyPair | None] = field(default_factory=dict)
-    templates: dict[str, Template] = field(default_factory=dict)
+    templates: dict[str, Template | None] = field(default_factory=dict)
     charges: list[Charge] = field(default_factory=list)
     #: Whether there is more than the removal of expired instances, which can be repeated any time.
     requested: bool = False
@@ -115,6 +115,11 @@ class Content:
         """Store a template."""
         self.templates[template.template_id] = template
         self.changes.templates[template.template_id] = template
+
+    def remove_template(self, template: Template) -> None:
+        """Remove a template."""
+        del self.templates[template.template_id]
+        self.changes.templates[template.template_id] = None
 
     def charge(self, at: datetime, action: str, instance_id: str, amount: Decimal) -> None:
         """Take a payment from the balance and note it in the ledger."""

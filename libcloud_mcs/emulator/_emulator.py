@@ -55,6 +55,7 @@ class Emulator:
         balance: Decimal | float | str = Settings.balance,
         instances: int = Settings.instances,
         accounts: Sequence[Mapping[str, Any]] = (),
+        edition: int = Settings.edition,
         host: str = Settings.host,
         port: int = Settings.port,
         clock: Clock | None = Settings.clock,
@@ -64,6 +65,7 @@ class Emulator:
         reboot_seconds: float = Settings.reboot_seconds,
         rebuild_seconds: float = Settings.rebuild_seconds,
         change_seconds: float = Settings.change_seconds,
+        save_seconds: float = Settings.save_seconds,
         terminate_seconds: float = Settings.terminate_seconds,
         default_limit: int | None = Settings.default_limit,
         max_limit: int | None = Settings.max_limit,
@@ -94,6 +96,8 @@ class Emulator:
         except BaseException:
             self._remove_throw_away()
             raise
+        #: The year of the edition.
+        self.edition = settings.edition
         #: The clock of all accounts.
         self.clock = self._backend.clock
         #: The faults that are injected into requests.

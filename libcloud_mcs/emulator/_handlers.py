@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from libcloud_mcs.actions import ACTIONS, Action
 from libcloud_mcs.emulator._account import AccountState
-from libcloud_mcs.emulator._catalog import InstanceType
+from libcloud_mcs.emulator._catalog import Extras, InstanceType, Zone
 from libcloud_mcs.emulator._checks import PROSE, XML_NAME
 from libcloud_mcs.emulator._clock import utc_text
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
-from libcloud_mcs.emulator._instances import Instance, KeyPair
+from libcloud_mcs.emulator._instances import Instance, KeyPair, Order
 from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._wire import Rows
 
@@ -39,8 +39,10 @@ def page(
     listing: Listing,
     action: Action,
     params: Params,
+    *,
     default_limit: int | None,
     max_limit: int | None,
+    always_counted: bool,
 ) -> Tree:
     """
     Return one page of a list.
@@ -48,40 +50,44 @@ def page(
     :param params: The parameters of the request, with ``Limit`` and ``Offset``.
     :param default_limit: The length of a page without ``Limit``; ``None``: the whole list.
     :param max_limit: The greatest length of a page, whatever ``Limit`` is; ``None``: any.
+    :param always_counted: Whether the page has ``Total``, ``Limit`` and ``Offset`` also if it is
+        the whole list and the request has neither ``Limit`` nor ``Offset``.
     """
-    limit, offset = params.count("Limit"), params.count("Offset") or 0
-    if limit is None:
-        limit = default_limit
+    asked, start = params.count("Limit"), params.count("Offset")
+    limit, offset = default_limit if asked is None else asked, start or 0
     if max_limit is not None:
         limit = max_limit if limit is None else min(limit, max_limit)
     items = listing.items[offset:] if limit is None else listing.items[offset : offset + limit]
-    return {
-        action.result_keys[0]: {
-            action.item_key: listing.to_rows(items),
-            "Total": len(listing.items),
-            "Limit": len(items),  # "the number of instances that are in fact returned"
-            "Offset": offset,
-        }
-    }
+    content: Tree = {}
+    if items or always_counted:
+        content[action.item_key] = listing.to_rows(items)
+    is_asked = asked is not None or start is not None
+    if always_counted or is_asked or len(items) < len(listing.items):
+        content["Total"] = len(listing.items)
+        content["Limit"] = len(items)  # "the number of instances that are in fact returned"
+        content["Offset"] = offset
+    return {action.result_keys[0]: content or ""}
 
 
 def describe_templates(account: AccountState, _: Params) -> Tree:
-    rows = [
-        {
+    rows = []
+    for template in account.templates():
+        row = {
             "templateId": template.template_id,
             "templateName": template.name,
             "size": template.size,
             "checksum": template.checksum,
-            "status": template.status,
+            "status": template.status_at(account.clock.now()),
         }
-        for template in account.templates()
-    ]
+        if account.edition.has_public_templates:
+            row["is_public"] = template.is_public
+        rows.append(row)
     return {"TemplateSet": {"Template": rows}}
 
 
 def describe_instance_types(account: AccountState, params: Params) -> Listing:
     names = params.filters(ACTIONS["DescribeInstanceTypes"]).get("name")
-    types = [each for each in account.catalog.types if names is None or each.name in names]
+    types = [each for each in account.edition.catalog.types if names is None or each.name in names]
     return Listing(types, lambda items: [_type_row(each) for each in items])
 
 
@@ -113,7 +119,10 @@ def describe_instances(account: AccountState, params: Params) -> Listing:
     ids, names = params.several("InstanceId"), params.several("InstanceName")
     filters = params.filters(ACTIONS["DescribeInstances"])
     now = account.clock.now()
+    zone = params.optional("AvailabilityZoneId")
     found = account.find(ids, names) if ids or names else account.instances()
+    if zone is not None:
+        found = [each for each in found if each.zone == zone]
     if "name" in filters:
         found = [each for each in found if each.name in filters["name"]]
     if "status" in filters:
@@ -145,25 +154,25 @@ def describe_instance_volumes(account: AccountState, params: Params) -> Tree:
 
 
 def describe_instance_network_interfaces(account: AccountState, params: Params) -> Tree:
-    instance, _ = account.instance(params.required("InstanceId"))
+    instance, status = account.instance(params.required("InstanceId"))
     networks = (
-        ("40480c6f-2c7e-4ba8-b040-92a64a948c90", "public", instance.public_ip),
-        ("7a1c9f0e-3b52-4d0c-9d5b-0e6a2f4c8b11", "private", instance.private_ip),
+        ("40480c6f-2c7e-4ba8-b040-92a64a948c90", "public", instance.external_bandwidth),
+        ("7a1c9f0e-3b52-4d0c-9d5b-0e6a2f4c8b11", "private", instance.type.internal_bandwidth),
     )
-    bandwidths = (instance.type.external_bandwidth, instance.type.internal_bandwidth)
+    addresses = instance.addresses(status) or ("", "")
     rows = [
         {
             "instanceId": instance.instance_id,
             "instanceName": instance.name,
             "networkId": network_id,
             "networkName": network_name,
-            "ipAddress": address,
+            "ipAddress": addresses[index],
             "macAddress": instance.mac_address(index),
-            "bandwidth": bandwidths[index],
+            "bandwidth": bandwidth,
             "driver": "virtio",
             "index": index,
         }
-        for index, (network_id, network_name, address) in enumerate(networks)
+        for index, (network_id, network_name, bandwidth) in enumerate(networks)
     ]
     return {"InstanceNetworkInterfaceSet": {"InstanceNetworkInterface": rows}}
 
@@ -212,19 +221,27 @@ def rebuild_instance_root_image(account: AccountState, params: Params) -> Tree:
 
 
 def create_instance(account: AccountState, params: Params, *, boots: bool = True) -> Tree:
+    catalog = account.edition.catalog
     template = account.template(params.required("ImageId"))
-    instance_type = account.instance_type(params.required("InstanceType"))
+    instance_type = catalog.instance_type(params.required("InstanceType"))
     lease = params.lease()
     name, key = params.optional("InstanceName"), params.optional("KeyName")
-    instance = account.create(
+    zone, group = params.optional("AvailabilityZoneId"), params.optional("GroupId")
+    order = Order(
         template,
         instance_type,
         lease,
         None if name is None else _name(name, "InstanceName"),
         None if key is None else account.key_pair(key),
-        boots=boots,
+        catalog.zone_for(zone),
+        None if group is None else _name(group, "GroupId"),
+        Extras(params.count("ExtraExtDisksize") or 0, params.count("ExtraExtBandwidth") or 0),
     )
-    return {"Instance": _instance_row(instance, instance.status(account.clock.now()))}
+    instance = account.create(order, boots=boots)
+    row = _instance_row(instance, instance.status(account.clock.now()))
+    if not account.edition.has_volume_when_created:
+        del row["volume"]
+    return {"Instance": row}
 
 
 def terminate_instance(account: AccountState, params: Params) -> Tree:
@@ -239,8 +256,15 @@ def renew_instance(account: AccountState, params: Params) -> Tree:
 
 def change_instance_type(account: AccountState, params: Params) -> Tree:
     name = params.required("InstanceId")
-    instance_type = account.instance_type(params.required("InstanceType"))
-    account.change_type(name, instance_type, params.lease())
+    instance = account.change_type(
+        name,
+        account.edition.catalog.instance_type(params.required("InstanceType")),
+        params.lease(),
+        params.count("ExtraExtDisksize"),
+        params.count("ExtraExtBandwidth"),
+    )
+    if account.edition.returns_changed_instance:
+        return {"Instance": _instance_row(instance, instance.status(account.clock.now()))}
     return _done()
 
 
@@ -263,6 +287,28 @@ def put_instance_metadata(account: AccountState, params: Params) -> Tree:
                 " and its value",
             ) from None
     account.set_metadata(name, entries)
+    return _done()
+
+
+def describe_availability_zones(account: AccountState, params: Params) -> Listing:
+    filters = params.filters(ACTIONS["DescribeAvailabilityZones"])
+    found = account.edition.catalog.zones
+    if "name" in filters:
+        found = tuple(each for each in found if each.name in filters["name"])
+    if "status" in filters:
+        found = tuple(each for each in found if each.status in filters["status"])
+    return Listing(found, lambda items: [_zone_row(each) for each in items])
+
+
+def create_template(account: AccountState, params: Params) -> Tree:
+    # Notes is accepted: no response has a field for it.
+    instance_name, name = params.required("InstanceId"), params.required("Name")
+    account.save_template(instance_name, _name(name, "Name"))
+    return _done()
+
+
+def delete_template(account: AccountState, params: Params) -> Tree:
+    account.delete_template(params.required("TemplateId"))
     return _done()
 
 
@@ -292,7 +338,19 @@ HANDLERS: dict[str, Handler] = {
     "ChangeInstanceType": change_instance_type,
     "GetInstanceMetadata": get_instance_metadata,
     "PutInstanceMetadata": put_instance_metadata,
+    "DescribeAvailabilityZones": describe_availability_zones,
+    "CreateTemplate": create_template,
+    "DeleteTemplate": delete_template,
 }
+
+
+def _zone_row(zone: Zone) -> Tree:
+    return {
+        "availabilityZoneId": zone.zone_id,
+        "availabilityZoneName": zone.name,
+        "availabilityZoneName_CN": zone.chinese_name,
+        "Status": zone.status,
+    }
 
 
 def _type_row(instance_type: InstanceType) -> Tree:
@@ -316,7 +374,7 @@ def _key_pair_row(key_pair: KeyPair) -> Tree:
 
 
 def _instance_row(instance: Instance, status: str) -> Tree:
-    return {
+    row = {
         "instanceId": instance.instance_id,
         "instanceName": instance.name,
         "instanceType": instance.type.name,
@@ -324,9 +382,14 @@ def _instance_row(instance: Instance, status: str) -> Tree:
         "status": status,
         "cpu": instance.type.cpu,
         "memory": instance.type.memory,
-        "volume": instance.type.volume,
-        "ipAddresses": f"{instance.public_ip},{instance.private_ip}",
+        "volume": sum(volume.size for volume in instance.volumes()),
+        "ipAddresses": ",".join(instance.addresses(status)),
     }
+    if instance.zone is not None:
+        row["availabilityZoneId"] = instance.zone
+    if instance.group is not None:
+        row["secGroupId"] = instance.group
+    return row
 
 
 def _done() -> Tree:

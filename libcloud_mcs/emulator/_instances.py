@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from libcloud_mcs.emulator._catalog import InstanceType, Template
-from libcloud_mcs.emulator._clock import LATEST, utc_text
+from libcloud_mcs.emulator._catalog import NO_EXTRAS, Extras, InstanceType, Price, Template
+from libcloud_mcs.emulator._clock import LATEST, later, utc_text
+from libcloud_mcs.emulator._edition import Edition
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 
 __all__ = [
@@ -25,19 +26,17 @@ __all__ = [
     "Instance",
     "KeyPair",
     "Lease",
+    "Order",
     "Timing",
     "Volume",
 ]
-
-#: How long an instance is kept after its lease has ended, as in the specification's example.
-_GRACE = timedelta(days=1)
-#: The size of the system disk in MB. What a type has beyond it is a second disk.
-_SYSTEM_DISK = 10_240
 
 #: The status of an instance that does not exist any more.
 GONE = ""
 #: The status of an instance that failed to boot.
 FAILED = "deploy_fail"
+#: The status of an instance that has no address yet.
+SCHEDULED = "schedule"
 #: Statuses that neither a renewal nor the end of the lease changes.
 PERMANENT = (GONE, "deleting", FAILED)
 
@@ -52,6 +51,7 @@ class Timing:
     reboot_seconds: float = 0.5
     rebuild_seconds: float = 0.5
     change_seconds: float = 0.3
+    save_seconds: float = 0.5
     terminate_seconds: float = 0.3
 
 
@@ -62,15 +62,15 @@ class Lease:
     count: int
     unit: str
 
-    def price(self, instance_type: InstanceType) -> Decimal:
-        """Return the price of this period for an instance type."""
-        hourly = self.unit == "H"
-        return self.count * (instance_type.per_hour if hourly else instance_type.per_month)
+    def cost(self, price: Price) -> Decimal:
+        """Return what this period costs."""
+        return self.count * (price.per_hour if self.unit == "H" else price.per_month)
 
-    def end(self, start: datetime) -> datetime:
+    def end(self, start: datetime, grace: timedelta) -> datetime:
         """
         Return the end of the period.
 
+        :param grace: The time for which an instance is kept after the period.
         :raises APIError: If the period ends after the last time that the clock can have.
         """
         years, month = divmod(start.month - 1 + self.count, 12)
@@ -81,7 +81,7 @@ class Lease:
             else:
                 day = min(start.day, calendar.monthrange(year, month)[1])
                 end = start.replace(year=year, month=month, day=day)
-            if end <= LATEST - _GRACE:
+            if end <= LATEST - grace:
                 return end
         except (OverflowError, ValueError):  # there are no more years
             pass
@@ -127,9 +127,27 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class Order:
+    """What a request to create an instance asks for."""
+
+    template: Template
+    type: InstanceType
+    lease: Lease
+    #: ``None``: a name that is made from the ID.
+    name: str | None = None
+    key_pair: KeyPair | None = None
+    #: The ID of an availability zone; ``None``: the edition has no zones.
+    zone: str | None = None
+    #: The ID of a security group; ``None``: none.
+    group: str | None = None
+    extras: Extras = NO_EXTRAS
+
+
+@dataclass(frozen=True)
 class Instance:
     """An instance between two changes."""
 
+    edition: Edition
     instance_id: str
     name: str
     type: InstanceType
@@ -141,18 +159,24 @@ class Instance:
     created_at: datetime
     started_at: datetime
     expire_at: datetime
-    volume_ids: tuple[str, str]
+    #: The IDs of the system disk, the type's other disk and the data disk, as far as there are any.
+    volume_ids: tuple[str, ...]
     password: str = field(repr=False)
     password_at: datetime
     #: The entries that the user has set.
     metadata: Mapping[str, str] = field(default_factory=dict)
     #: The start and the status of each phase, in order.
     phases: tuple[tuple[datetime, str], ...] = ()
+    #: The ID of the availability zone; ``None``: the edition has no zones.
+    zone: str | None = None
+    #: The ID of the security group; ``None``: none.
+    group: str | None = None
+    extras: Extras = NO_EXTRAS
 
     @property
     def extend_to(self) -> datetime:
         """The end of the time for which an instance is kept after its lease."""
-        return self.expire_at + _GRACE
+        return self.expire_at + self.edition.grace
 
     @property
     def gone_at(self) -> datetime:
@@ -172,14 +196,59 @@ class Instance:
             return "ready"
         return word
 
+    @property
+    def price(self) -> Price:
+        """The price of the type and the extras."""
+        return self.edition.catalog.price(self.type, self.extras)
+
+    @property
+    def external_bandwidth(self) -> int:
+        """The external bandwidth in Mbps."""
+        return self.type.external_bandwidth + self.extras.bandwidth
+
+    def addresses(self, status: str) -> tuple[str, ...]:
+        """Return the public and the private address, of which a scheduled instance has none."""
+        return () if status == SCHEDULED else (self.public_ip, self.private_ip)
+
+    def scheduled(
+        self, now: datetime, seconds: float, statuses: tuple[str, ...], final: str
+    ) -> Instance:
+        """
+        Return the instance with its next phases.
+
+        :param now: The beginning of the first of these phases.
+        :param seconds: The duration of all of them, which are equally long.
+        :param statuses: Their statuses.
+        :param final: The status after them.
+        """
+        whole = timedelta(seconds=seconds)
+        current = [phase for phase in self.phases if phase[0] <= now][-1:]
+        following = [
+            (later(now, whole * n / len(statuses)), status)
+            for n, status in enumerate((*statuses, final))
+        ]
+        return replace(self, phases=(*current, *following))
+
+    def settled(self, now: datetime) -> Instance:
+        """Return the instance with the end of its lease as a phase, before the lease changes."""
+        if now < self.expire_at:
+            return self
+        return replace(self, phases=((self.expire_at, "ready"),))
+
     def volumes(self) -> list[Volume]:
         """Return the disks."""
-        sizes = [min(self.type.volume, _SYSTEM_DISK), max(0, self.type.volume - _SYSTEM_DISK)]
+        system_disk = self.edition.catalog.system_disk
+        # The last one has an ID only if there is such a disk.
+        sizes = (system_disk, max(0, self.type.volume - system_disk), self.extras.disk * 1024)
+        disks = [
+            (number, volume_id, size)
+            for number, (volume_id, size) in enumerate(zip(self.volume_ids, sizes, strict=False))
+            if size
+        ]
         stamp = f"{self.created_at.timestamp():.6f}"
         return [
-            Volume(volume_id, f"vdisk_{self.name}_{stamp}_{index}", size, index)
-            for index, (volume_id, size) in enumerate(zip(self.volume_ids, sizes, strict=True))
-            if size
+            Volume(volume_id, f"vdisk_{self.name}_{stamp}_{number}", size, index)
+            for index, (number, volume_id, size) in enumerate(disks)
         ]
 
     def mac_address(self, interface: int) -> str:

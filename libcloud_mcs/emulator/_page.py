@@ -34,7 +34,7 @@ _KINDS = {
     "busy": (
         "init schedule network disk image_caching start_deploy deploying start_start starting"
         " resuming start_stop stopping start_suspend suspending change_flavor rebuild_root"
-        " renewing sync_config start_migrate migrating"
+        " renewing sync_config start_migrate migrating block_stream start_save_disk save_disk"
     ),
     "bad": "start_delete deleting",
 }
@@ -191,8 +191,8 @@ def render_page(snapshot: Mapping[str, Any]) -> bytes:
     """
     Write the status page.
 
-    :param snapshot: What there is: ``url``, ``now``, ``frozen``, ``accounts``, ``requests``,
-        ``faults`` and ``stubs``. All lists have the oldest first.
+    :param snapshot: What there is: ``url``, ``edition``, ``now``, ``frozen``, ``accounts``,
+        ``requests``, ``faults`` and ``stubs``. All lists have the oldest first.
     :return: A whole HTML document, in UTF-8.
     """
     now = _moment(snapshot["now"])
@@ -235,6 +235,7 @@ def _header(snapshot: Mapping[str, Any]) -> str:
 <h1>MCS emulator</h1>
 <dl>
 <div><dt>Endpoint</dt><dd id="endpoint"><code>{_text(snapshot["url"])}</code></dd></div>
+<div><dt>Edition</dt><dd id="edition">{_text(snapshot["edition"])}</dd></div>
 <div><dt>Clock</dt><dd id="clock">{_time(snapshot["now"])}{held}</dd></div>
 </dl>
 </header>"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from libcloud_mcs.actions import Action
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
@@ -21,10 +21,11 @@ class Params:
     The parameters of one request. Unknown parameters are accepted and ignored.
 
     :param values: The parameters as they were received.
+    :param ignored: The names of further parameters that are ignored.
     """
 
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
+    def __init__(self, values: Mapping[str, str], ignored: Collection[str] = ()) -> None:
+        self._values = {name: value for name, value in values.items() if name not in ignored}
 
     def required(self, name: str) -> str:
         """Return a required parameter, which must not be blank."""

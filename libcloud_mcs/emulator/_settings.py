@@ -24,12 +24,14 @@ from libcloud_mcs.emulator._checks import (
     Kind,
     choice,
     number,
+    number_choice,
     object_of,
     optional,
     shown,
     whole,
 )
 from libcloud_mcs.emulator._clock import Clock
+from libcloud_mcs.emulator._edition import EDITIONS
 from libcloud_mcs.emulator._instances import Timing
 
 __all__ = ["AccountSettings", "Setting", "Settings", "parameters"]
@@ -81,6 +83,7 @@ def _take_path(value: Any) -> str:
     return path
 
 
+_EDITION = number_choice(*EDITIONS)
 _COUNT = whole(0, 100_000)
 _ROWS = optional(whole(1, 999_999_999))
 _SECONDS = number(0, 10**9, "seconds")
@@ -138,6 +141,15 @@ class Settings(AccountSettings):
             "further accounts: a list of mappings, each with the arguments of add_account",
         ),
     ] = field(default=(), repr=False)
+    edition: Annotated[
+        int,
+        Setting(
+            _EDITION,
+            "the year of the service that is emulated: 2013 is the API specification, 2017 what the"
+            " service became",
+            "YEAR",
+        ),
+    ] = 2013
     host: Annotated[str, Setting(HOST, "the address to listen on")] = "127.0.0.1"
     port: Annotated[
         int,
@@ -168,6 +180,9 @@ class Settings(AccountSettings):
     change_seconds: Annotated[
         float, Setting(_SECONDS, "how long a change of type takes", "SECONDS")
     ] = Timing.change_seconds
+    save_seconds: Annotated[
+        float, Setting(_SECONDS, "how long a template of an instance takes", "SECONDS")
+    ] = Timing.save_seconds
     terminate_seconds: Annotated[
         float, Setting(_SECONDS, "how long a deleted instance is still there", "SECONDS")
     ] = Timing.terminate_seconds

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from libcloud_mcs.emulator._account import AccountState
-from libcloud_mcs.emulator._catalog import Catalog, Template
+from libcloud_mcs.emulator._catalog import Extras, Template
 from libcloud_mcs.emulator._checks import MONEY
+from libcloud_mcs.emulator._edition import EDITIONS, Edition
+from libcloud_mcs.emulator._errors import APIError
 from libcloud_mcs.emulator._instances import Charge, Instance, KeyPair
 from libcloud_mcs.emulator._lifetime import keep_forever
 
@@ -32,7 +34,8 @@ VERSION = 3
 #: The schema of version 1.
 _SCHEMA = """
 -- value: JSON. "clock": {"offset": seconds, "frozen": time or null},
--- "serial": the serial number of the last instance
+-- "serial": the serial number of the last instance,
+-- "edition": the year of the edition (from version 3 on)
 CREATE TABLE setting (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 -- amounts are decimal text, times ISO 8601 in UTC, drawn: the number of IDs made from the seed
 CREATE TABLE account (
@@ -103,14 +106,14 @@ class Store:
 
     :param path: The path. A missing file is created; only its owner may read it, because it
         contains secrets.
-    :param catalog: The instance types of the instances in the file.
+    :param edition: The edition of the service.
     :raises StateError: If the file is damaged, newer than this program, of another program, or in
         use.
     """
 
-    def __init__(self, path: str | os.PathLike[str], catalog: Catalog) -> None:
+    def __init__(self, path: str | os.PathLike[str], edition: Edition) -> None:
         self._path = Path(path)
-        self._catalog = catalog
+        self._edition = edition
         try:
             if not self._path.exists() or not self._path.stat().st_size:
                 self._path.touch(mode=0o600)
@@ -143,7 +146,8 @@ class Store:
         Return the content of the file. An exception in the block means that the content is invalid.
         A file of an older version is upgraded at the end of the block.
 
-        :raises StateError: If the content of the file is invalid. The file is not upgraded.
+        :raises StateError: If the content of the file is invalid, or of another edition. The file
+            is not upgraded.
         """
         try:
             self._database.execute("BEGIN")
@@ -153,6 +157,7 @@ class Store:
                 name: json.loads(value)
                 for name, value in self._rows("SELECT name, value FROM setting")
             }
+            self._check_edition(settings.get("edition"))
             rows = self._rows(
                 "SELECT access_key, secret, balance, balance_at, seed, drawn FROM account"
                 " ORDER BY rowid"
@@ -160,7 +165,16 @@ class Store:
             accounts = [self._account(*row) for row in rows]
             yield Kept(accounts, settings.get("clock"), settings.get("serial", 0))
             self._database.execute("COMMIT")
-        except (ValueError, LookupError, TypeError, ArithmeticError, sqlite3.Error) as error:
+        except StateError:
+            raise
+        except (
+            APIError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            sqlite3.Error,
+        ) as error:
             raise self._error(f"it is damaged ({type(error).__name__}: {error})") from None
 
     @contextlib.contextmanager
@@ -220,10 +234,16 @@ class Store:
                     (access_key, name, pair.key_id, pair.fingerprint, pair.public_key),
                 )
         for name, template in changes.templates.items():
-            run(
-                "INSERT OR REPLACE INTO template VALUES (?, ?, ?)",
-                (access_key, name, json.dumps(asdict(template))),
-            )
+            if template is None:
+                run(
+                    "DELETE FROM template WHERE access_key = ? AND template_id = ?",
+                    (access_key, name),
+                )
+            else:
+                run(
+                    "INSERT OR REPLACE INTO template VALUES (?, ?, ?)",
+                    (access_key, name, json.dumps(_template_document(template))),
+                )
         for name, instance in changes.instances.items():
             if instance is None:
                 run(
@@ -273,6 +293,16 @@ class Store:
                 f"it is of version {version}, newer than this program, which knows {VERSION}"
             )
 
+    def _check_edition(self, year: object) -> None:
+        """Check the edition of the file, and note it in a new file."""
+        if year is None:
+            self.save_setting("edition", self._edition.year)
+        elif year != self._edition.year:
+            raise self._error(
+                f"it is of edition {year}, expected {self._edition.year}; use edition={year}, or"
+                " another file"
+            )
+
     def _open(self) -> None:
         run = self._database.execute
         # The emulator has the file for itself. As the first statement, this avoids a file "-shm",
@@ -309,24 +339,34 @@ class Store:
         """Add the templates, which accounts of version 1 had without saving them."""
         self._database.execute(_TEMPLATES)
         for (access_key,) in self._rows("SELECT access_key FROM account"):
-            for each in self._catalog.templates:
-                row = (access_key, each.template_id, json.dumps(asdict(each)))
+            for each in EDITIONS[2013].catalog.templates:
+                row = (access_key, each.template_id, json.dumps(_template_document(each)))
                 self._database.execute("INSERT INTO template VALUES (?, ?, ?)", row)
 
     def _to_version_3(self) -> None:
-        """Add to each instance its template, of which instances of version 2 had only the ID."""
-        templates = {
-            (access_key, template_id): json.loads(document)
-            for access_key, template_id, document in self._rows("SELECT * FROM template")
-        }
+        """
+        Add the edition, which was 2013, and what later editions need. An instance has its template,
+        and not only the template's ID.
+        """
+        run = self._database.execute
+        run("INSERT INTO setting SELECT 'edition', '2013' FROM account LIMIT 1")
+        templates = {}
+        for access_key, template_id, document in self._rows("SELECT * FROM template"):
+            template = {**json.loads(document), "saved_at": None}
+            templates[access_key, template_id] = template
+            run(
+                "UPDATE template SET document = ? WHERE access_key = ? AND template_id = ?",
+                (json.dumps(template), access_key, template_id),
+            )
         for access_key, instance_id, document in self._rows(
             "SELECT access_key, instance_id, document FROM instance"
         ):
             instance = json.loads(document)
-            instance["template"] = templates[access_key, instance["template"]]
-            self._database.execute(
+            template = templates[access_key, instance["template"]]
+            new = {"template": template, "zone": None, "group": None, "disk": 0, "bandwidth": 0}
+            run(
                 "UPDATE instance SET document = ? WHERE access_key = ? AND instance_id = ?",
-                (json.dumps(instance), access_key, instance_id),
+                (json.dumps({**instance, **new}), access_key, instance_id),
             )
 
     def _run_script(self, script: str) -> None:
@@ -345,7 +385,7 @@ class Store:
             seed=seed,
             drawn=drawn,
             instances=[
-                _instance(json.loads(document), self._catalog)
+                _instance(json.loads(document), self._edition)
                 for (document,) in self._rows(
                     "SELECT document FROM instance WHERE access_key = ? ORDER BY serial", key
                 )
@@ -384,14 +424,17 @@ class Store:
 
 
 _TIMES = ("created_at", "started_at", "expire_at", "password_at")
-_PLAIN = {
+_PLAIN: dict[str, type | tuple[type, ...]] = {
     "instance_id": str,
     "name": str,
     "public_ip": str,
     "private_ip": str,
     "serial": int,
     "password": str,
+    "zone": (str, type(None)),
+    "group": (str, type(None)),
 }
+_EXTRAS = {"disk": int, "bandwidth": int}
 
 
 def _document(instance: Instance) -> dict[str, Any]:
@@ -401,41 +444,51 @@ def _document(instance: Instance) -> dict[str, Any]:
         **{name: getattr(instance, name).isoformat() for name in _TIMES},
         "metadata": dict(instance.metadata),
         "type": instance.type.type_id,
-        "template": asdict(instance.template),
+        "template": _template_document(instance.template),
+        **asdict(instance.extras),
         "key_pair": pair and [pair.key_id, pair.name, pair.fingerprint, pair.public_key],
         "volume_ids": list(instance.volume_ids),
         "phases": [[at.isoformat(), word] for at, word in instance.phases],
     }
 
 
+def _template_document(template: Template) -> dict[str, Any]:
+    saved_at = template.saved_at and template.saved_at.isoformat()
+    return {**asdict(template), "saved_at": saved_at}
+
+
 def _template(document: dict[str, Any]) -> Template:
+    saved_at = document["saved_at"]
+    times = {"saved_at": _moment(saved_at) if saved_at else None}
     for each in fields(Template):
         kind = {"size": int, "metadata": dict}.get(each.name, str)
-        if not isinstance(document[each.name], kind):
+        if each.name not in times and not isinstance(document[each.name], kind):
             raise TypeError(f"{each.name!r} of a template")
-    return Template(**document)
+    return Template(**{**document, **times})
 
 
-def _instance(document: dict[str, Any], catalog: Catalog) -> Instance:
-    first, second = document["volume_ids"]
-    plain: dict[str, Any] = {name: document[name] for name in _PLAIN}
-    for name, kind in _PLAIN.items():
-        if not isinstance(plain[name], kind):
+def _instance(document: dict[str, Any], edition: Edition) -> Instance:
+    for name, kind in {**_PLAIN, **_EXTRAS}.items():
+        if not isinstance(document[name], kind):
             raise TypeError(f"{name!r} of an instance")
-    instance_type = catalog.instance_type(document["type"])
-    if instance_type is None:
-        raise LookupError(f"there is no type {document['type']!r}")
+    plain: dict[str, Any] = {name: document[name] for name in _PLAIN}
+    extras = Extras(**{name: document[name] for name in _EXTRAS})
+    system_disk, type_disk, *data_disks = document["volume_ids"]
+    if len(data_disks) != bool(extras.disk):
+        raise ValueError("'volume_ids' of an instance")
     metadata: dict[str, str] = dict(document["metadata"])
     times: dict[str, Any] = {name: _moment(document[name]) for name in _TIMES}
     return Instance(
+        edition=edition,
         **plain,
         **times,
         metadata=metadata,
-        type=instance_type,
+        type=edition.catalog.instance_type(document["type"]),
         template=_template(document["template"]),
         key_pair=KeyPair(*document["key_pair"]) if document["key_pair"] else None,
-        volume_ids=(first, second),
+        volume_ids=(system_disk, type_disk, *data_disks),
         phases=tuple((_moment(at), word) for at, word in document["phases"]),
+        extras=extras,
     )
 
 

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from libcloud_mcs._signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
-from libcloud_mcs.actions import ACTIONS, Kind
+from libcloud_mcs.actions import Action, Kind
 from libcloud_mcs.emulator._clock import utc_text
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 
@@ -155,6 +155,7 @@ def verify(
     secret_of: Callable[[str], str | None],
     now: datetime,
     *,
+    actions: Mapping[str, Action],
     stubs: Container[str] = (),
     debug: bool = False,
 ) -> str:
@@ -164,6 +165,7 @@ def verify(
     :param params: The parameters of the request.
     :param secret_of: A function that returns the secret of an access key, ``None`` if unknown.
     :param now: The time with which the timestamp is compared.
+    :param actions: The actions by their names.
     :param stubs: The actions with a stub.
     :param debug: Whether the error of a wrong signature contains the string to sign.
     :return: The access key.
@@ -179,7 +181,7 @@ def verify(
         )
     _check_signature(request, params, secret, debug=debug)
     _check_time(params["Timestamp"], now)
-    action = ACTIONS.get(params["Action"])
+    action = actions.get(params["Action"])
     if action is None and params["Action"] not in stubs:
         raise APIError(ErrorCode.UNREADABLE, f"Action: this API has no action {params['Action']!r}")
     if request.method == "HEAD" and (action is None or action.kind is not Kind.READ):

@@ -11,8 +11,10 @@ from lxml import etree
 from plain_client import element_tree
 from ssh_keys import new_key, public_text
 
-from libcloud_mcs.actions import ACTIONS
+from libcloud_mcs.emulator._edition import EDITIONS
 
+#: The actions of the specification.
+ACTIONS = EDITIONS[2013].actions
 IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
 
 INSTANCE = {

@@ -14,10 +14,10 @@ from plain_client import Client
 from ssh_keys import new_key, public_text
 
 from libcloud_mcs.emulator import Clock, Emulator
-from libcloud_mcs.emulator._catalog import CATALOG
+from libcloud_mcs.emulator._catalog import CATALOG_2013
 from libcloud_mcs.emulator._instances import Lease
 
-TURNKEY, CIRROS = CATALOG.templates[0].template_id, CATALOG.templates[1].template_id
+TURNKEY, CIRROS = CATALOG_2013.templates[0].template_id, CATALOG_2013.templates[1].template_id
 
 
 KEY = new_key(1024)
@@ -286,7 +286,7 @@ def test_an_id_or_a_name_is_taken_everywhere(held, ask):
         assert ask.tree(action, InstanceId=instance_id) == ask.tree(action, InstanceId="system")
         assert ask.refused(action, InstanceId="other")[0] == 404
         assert ask.refused(action)[0] == 400
-    for name in (CATALOG.types[2].type_id, CATALOG.types[2].name):
+    for name in (CATALOG_2013.types[2].type_id, CATALOG_2013.types[2].name):
         create(ask, f"of {name}", InstanceType=name)
     assert len({row["instanceType"] for row in rows(ask)}) == 2
 
@@ -299,8 +299,8 @@ def rows(ask, **params):
     ("params", "code", "words"),
     [
         ({"ImageId": "none"}, 404, ["ImageId", "'none'"]),
-        ({"ImageId": CATALOG.templates[0].name}, 404, ["ImageId"]),
-        ({"ImageId": CATALOG.templates[3].template_id}, 409, ["ImageId", "saving"]),
+        ({"ImageId": CATALOG_2013.templates[0].name}, 404, ["ImageId"]),
+        ({"ImageId": CATALOG_2013.templates[3].template_id}, 409, ["ImageId", "saving"]),
         ({"InstanceType": "huge"}, 404, ["InstanceType", "'huge'"]),
         ({"InstanceType": ""}, 422, ["InstanceType"]),
         ({"Duration": "72"}, 422, ["Duration", "'72'"]),
@@ -479,7 +479,7 @@ def test_metadata(held, ask):
         Name_2="e",
         Value_2="",
     )
-    expected = {**CATALOG.templates[0].metadata, "test7d": "1", "名": "<a & b> ", "e": ""}
+    expected = {**CATALOG_2013.templates[0].metadata, "test7d": "1", "名": "<a & b> ", "e": ""}
     assert ask.tree("GetInstanceMetadata", InstanceId="system")["InstanceMetadata"] == expected
     ask.answer_format = "xml"
     assert ask.tree("GetInstanceMetadata", InstanceId="system")["InstanceMetadata"] == expected

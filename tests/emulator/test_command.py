@@ -55,6 +55,14 @@ def test_it_says_where_it_is_and_stops_cleanly(start, number):
     assert process.stderr.read() == ""
 
 
+def test_edition_of_2017_is_an_option(start):
+    process = start("--edition", "2017")
+    process.stdout.readline()
+    found = settings(process)
+    client = Client(found["MOS_URL"], found["MOS_ACCESS"], found["MOS_SECRET"])
+    assert client.tree("DescribeAvailabilityZones")["AvailabilityZoneSet"]
+
+
 def test_its_options(start):
     process = start(
         *("--access-key", "me", "--secret", "mine", "--balance", "5.5", "--instances", "3"),

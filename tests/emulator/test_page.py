@@ -68,6 +68,7 @@ def an_account(**changes):
 def a_snapshot(*accounts, **changes):
     return {
         "url": "http://127.0.0.1:8883/mcs/v1",
+        "edition": 2013,
         "now": "2026-01-31T12:00:00Z",
         "frozen": False,
         "accounts": list(accounts) or [an_account()],

@@ -26,9 +26,14 @@ IMAGE = "cirros-0.3.0-x86_64.qcow2"
 
 
 @pytest.fixture
-def cloud(node_network):
+def reachable(node_network):
+    return {"node_network": node_network, "ssh": True, "ssh_port": 2222, **AT_ONCE}
+
+
+@pytest.fixture
+def cloud(reachable):
     """An emulated cloud whose nodes can be reached, and in which nothing takes time."""
-    with Emulator(node_network=node_network, ssh=True, ssh_port=2222, **AT_ONCE) as emulator:
+    with Emulator(**reachable) as emulator:
         yield emulator
 
 
@@ -158,6 +163,20 @@ def test_a_node_has_a_server_while_it_runs(driver, node, connect):
     assert is_up(node)
     driver.destroy_node(node)
     assert not is_up(node)
+
+
+def test_server_is_up_in_2017_except_while_a_node_is_scheduled_or_saved(reachable):
+    with Emulator(edition=2017, **reachable | {"boot_seconds": 1, "save_seconds": 1}) as cloud:
+        cloud.clock.freeze()
+        driver = cloud.driver()
+        node = driver.create_node("web", "C1_M1", IMAGE, ex_disk_size=10)
+        assert node.public_ips == []
+        for _ in range(2):
+            cloud.clock.advance(timedelta(seconds=1))
+            node = driver.ex_get_node("web")
+            wait_until(lambda node=node: is_up(node))
+            driver.create_image(node, "saved")
+            wait_until(lambda node=node: not is_up(node))
 
 
 def test_it_comes_up_and_goes_by_itself(node_network):

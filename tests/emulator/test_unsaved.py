@@ -93,7 +93,7 @@ def memory(cloud):
             (
                 *(account.access_key, account.secret, account.state.seed, account.state.drawn),
                 *(account.state.balance, account.state.balance_at, account.ledger),
-                *(account.state.instances(), account.state.key_pairs()),
+                *(account.state.instances(), account.state.key_pairs(), account.state.templates()),
             )
             for account in cloud.accounts
         ),
@@ -119,7 +119,8 @@ def reopened(path):
     with tempfile.TemporaryDirectory() as folder:
         for each in Path(path).parent.iterdir():
             shutil.copy(each, folder)
-        with Emulator(state=Path(folder, Path(path).name), boot_seconds=0) as cloud:
+        state = Path(folder, Path(path).name)
+        with Emulator(edition=2017, state=state, boot_seconds=0) as cloud:
             yield cloud
 
 
@@ -154,7 +155,18 @@ REQUESTS = {
     },
     "GetInstanceMetadata": lambda n: {"InstanceId": NAMES[n]},
     "PutInstanceMetadata": lambda n: {"InstanceId": NAMES[n], "Name.1": "x", "Value.1": str(n)},
+    "DescribeAvailabilityZones": lambda n: {"Limit": str(n)},
+    "CreateTemplate": lambda n: {"InstanceId": NAMES[n], "Name": f"t{n}"},
+    "DeleteTemplate": lambda n: {},
 }
+
+
+def params_of(cloud, action, n):
+    """Return the parameters of an action in a cloud, for a number."""
+    params = REQUESTS[action](n)
+    if action == "DeleteTemplate":
+        params["TemplateId"] = cloud.account.state.templates()[-1].template_id
+    return params
 
 
 def over_http(method, name, **body):
@@ -168,7 +180,7 @@ def over_http(method, name, **body):
 def api(action):
     def step(cloud, n):
         ask = Client(cloud.url, cloud.access_key, cloud.secret)
-        return ask(action, **REQUESTS[action](n)).status_code < 500
+        return ask(action, **params_of(cloud, action, n)).status_code < 500
 
     return step
 
@@ -260,7 +272,7 @@ def test_whatever_fails_memory_is_as_before_and_as_the_file(steps):
         patch.setattr("sqlite3.connect", disk.connect)
         path = Path(folder, "state.db")
         # A password is there at once, and what takes time takes long.
-        instant = {"boot_seconds": 0, "churn": 1, "balance": 50, "seed": 1}
+        instant = {"edition": 2017, "boot_seconds": 0, "churn": 1, "balance": 50, "seed": 1}
         with Emulator(state=path, clock=frozen_clock(), instances=1, **instant) as cloud:
             cloud.account.state.add_running(*NAMES[:2])
             for name, n, failure in steps:
@@ -300,8 +312,10 @@ def path(tmp_path):
 @pytest.fixture
 def kept(path, disk):
     """A cloud whose state is kept, whose clock is held, and in which nothing takes time."""
-    with Emulator(state=path, clock=frozen_clock(), boot_seconds=0, seed=1) as cloud:
+    instant = {"boot_seconds": 0, "save_seconds": 0}
+    with Emulator(edition=2017, state=path, clock=frozen_clock(), seed=1, **instant) as cloud:
         cloud.account.state.add_running("a")
+        cloud.account.state.save_template("a", "t0")
         ask = Client(cloud.url, cloud.access_key, cloud.secret)
         ask.tree("ImportKeyPair", KeyName="k0", PublicKeyMaterial=KEYS[0])
         ask.tree("StopInstance", InstanceId="a", Force="True")
@@ -322,6 +336,8 @@ CHANGES = {
     "RenewInstance": 0,
     "ChangeInstanceType": 1,
     "PutInstanceMetadata": 0,
+    "CreateTemplate": 1,
+    "DeleteTemplate": 0,
 }
 
 
@@ -331,7 +347,7 @@ def test_a_change_that_cannot_be_saved_is_not_made(kept, path, disk, action, ans
     ask = Client(kept.url, kept.access_key, kept.secret, answer_format=answer_format)
     before = memory(kept)
     with disk.failing(1, times=1000):
-        response = ask(action, **REQUESTS[action](CHANGES.get(action, 0)))
+        response = ask(action, **params_of(kept, action, CHANGES.get(action, 0)))
     assert memory(kept) == before
     with reopened(path) as copy:
         assert memory(copy) == before
@@ -351,7 +367,7 @@ def test_a_change_that_cannot_be_saved_is_not_made(kept, path, disk, action, ans
     record = kept.records[-1]
     assert (record.action, record.status, record.message) == (action, 500, message)
     # As soon as it can be saved, it is.
-    assert ask(action, **REQUESTS[action](CHANGES[action])).status_code == 200
+    assert ask(action, **params_of(kept, action, CHANGES[action])).status_code == 200
     assert memory(kept) != before
     with reopened(path) as copy:
         assert memory(copy) == memory(kept)
@@ -595,7 +611,7 @@ def test_a_lease_beyond_the_end_of_time_is_refused(kept, caplog):
     for clock, duration in (
         (datetime(9999, 12, 31, tzinfo=timezone.utc), "1H"),
         (datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc), "1H"),
-        (datetime(9999, 12, 30, 23, 59, 59, tzinfo=timezone.utc), "1H"),
+        (datetime(9999, 12, 24, 23, 59, 59, tzinfo=timezone.utc), "1H"),
         (datetime(9999, 12, 1, tzinfo=timezone.utc), "1M"),
         (datetime(9995, 1, 1, tzinfo=timezone.utc), "120M"),
         (datetime(9995, 1, 1, tzinfo=timezone.utc), "80000H"),
@@ -613,7 +629,7 @@ def test_a_lease_beyond_the_end_of_time_is_refused(kept, caplog):
 
 def test_a_renewal_beyond_the_end_of_time_is_refused(kept):
     ask = Client(kept.url, kept.access_key, kept.secret)
-    kept.clock.set(datetime(9999, 12, 30, 0, 0, tzinfo=timezone.utc))
+    kept.clock.set(datetime(9999, 12, 24, 0, 0, tzinfo=timezone.utc))
     ask.tree("CreateInstance", InstanceName="last", **CREATE)
     before = memory(kept)
     for action, params in (
