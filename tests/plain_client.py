@@ -86,6 +86,15 @@ def element_tree(element):
     return {name: values[0] if len(values) == 1 else values for name, values in tree.items()}
 
 
+def texts(tree):
+    """Return a JSON response in the form of XML: all scalars text, sets of one not in a list."""
+    if isinstance(tree, dict):
+        return {name: texts(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return texts(tree[0]) if len(tree) == 1 else [texts(item) for item in tree]
+    return str(tree)
+
+
 def refusal(response):
     root, content = parse(response)
     assert root == "ErrorResponse"

@@ -3,12 +3,17 @@ Responses of the later service (``tests/fixtures/2017``) come out as the right o
 emulator's edition of 2017 sends responses of the same shape.
 """
 
+import json
+import re
 from datetime import datetime, timezone
 from urllib.parse import parse_qsl
 
 import pytest
+from conftest import FIXTURES
 from libcloud.compute.base import Node, NodeImage, NodeLocation
 from libcloud.compute.types import NodeState
+from lxml import etree
+from plain_client import element_tree, texts
 
 from libcloud_mcs.actions import Kind
 from libcloud_mcs.driver import MCSNodeDriver
@@ -21,6 +26,10 @@ ZONE = "9b3f6a52-1c7d-4e80-b2a4-6f0d5c8e7193"
 SOLD_OUT = "c47e1d08-52fb-4a96-8d3c-0a9b7e6f2145"
 IMAGE = "63d0f8b2-e7a1-4952-8c4d-9f5b0e2a7c16"
 GROUP = "e0b5c9a7-3d14-4f62-8e9b-7c2a6d1f0b35"
+
+#: The later fixtures, without the suffix of the format.
+NAMES = sorted(path.stem for path in (FIXTURES / "2017").glob("*.xml"))
+README = (FIXTURES / "2017" / "README.md").read_text(encoding="utf-8")
 
 
 class Endpoint:
@@ -72,6 +81,21 @@ def driver(endpoint):
 
 def utc(*args):
     return datetime(*args, tzinfo=timezone.utc)
+
+
+# The fixtures
+
+
+def test_each_fixture_has_the_same_content_in_both_formats(later_example):
+    assert len(NAMES) > 20
+    for name in NAMES:
+        ((root, tree),) = json.loads(later_example(name, "json")).items()
+        element = etree.fromstring(later_example(name, "xml"))
+        assert (element.tag, element_tree(element)) == (root, texts(tree)), name
+
+
+def test_the_source_of_each_fixture_is_documented():
+    assert set(re.findall("`([A-Za-z]+(?:-[a-z]+)*)`", README)) >= set(NAMES)
 
 
 # Images, sizes, locations

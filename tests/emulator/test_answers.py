@@ -8,7 +8,7 @@ import json
 
 import pytest
 from lxml import etree
-from plain_client import element_tree
+from plain_client import element_tree, texts
 from ssh_keys import new_key, public_text
 
 from libcloud_mcs.emulator._edition import EDITIONS
@@ -175,15 +175,6 @@ def shape(tree, table):
             shape(tree[name], inner)
     else:
         assert type(tree) is table
-
-
-def texts(tree):
-    """Return a JSON response in the form of XML: all scalars text, sets of one not in a list."""
-    if isinstance(tree, dict):
-        return {name: texts(value) for name, value in tree.items()}
-    if isinstance(tree, list):
-        return texts(tree[0]) if len(tree) == 1 else [texts(item) for item in tree]
-    return str(tree)
 
 
 def test_the_table_of_actions_is_the_specifications():
