@@ -17,7 +17,7 @@ import requests
 
 with atheris.instrument_imports(include=["libcloud_mcs"]):
     from libcloud_mcs._outcomes import understood
-    from libcloud_mcs.actions import ACTIONS
+    from libcloud_mcs.actions import Kind
     from libcloud_mcs.driver import MCSNodeDriver
     from libcloud_mcs.errors import MalformedAnswerError, MCSError
 
@@ -38,6 +38,7 @@ VERBS = {
     "GetInstanceContractInfo": lambda: driver.ex_get_contract("i"),
     "StartInstance": lambda: driver.start_node("i"),
     "GetInstanceMetadata": lambda: driver.ex_get_metadata("i"),
+    "DescribeNatGateway": lambda: driver.ex_call("DescribeNatGateway", kind=Kind.READ),
 }
 NAMES = sorted(VERBS)
 
@@ -65,17 +66,17 @@ def one_input(data):
         VERBS[name]()
     except MCSError as error:
         if isinstance(error, MalformedAnswerError):
-            assert error.action in ACTIONS
+            assert error.action in VERBS
         assert len(str(error)) < 3000
         repr(error)
 
 
 def seeds(folder):
-    """Write the specification's examples as a corpus to begin with."""
+    """Write the fixtures, those of the later service too, as a corpus to begin with."""
     for number, name in enumerate(NAMES):
-        for suffix in ("xml", "json"):
-            body = (FIXTURES / f"{name}.{suffix}").read_bytes()
-            (folder / f"{name}.{suffix}").write_bytes(bytes([number]) + body)
+        for path in FIXTURES.rglob(f"{name}[-.]*"):
+            seed = folder / f"{path.parent.name}-{path.name}"
+            seed.write_bytes(bytes([number]) + path.read_bytes())
 
 
 def main():
