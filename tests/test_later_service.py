@@ -5,7 +5,7 @@ emulator's edition of 2017 sends responses of the same shape.
 
 import json
 import re
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from urllib.parse import parse_qsl
 
 import pytest
@@ -13,10 +13,11 @@ from conftest import FIXTURES
 from libcloud.compute.base import Node, NodeImage, NodeLocation
 from libcloud.compute.types import NodeState
 from lxml import etree
-from plain_client import element_tree, texts
+from plain_client import Client, element_tree, texts
 
-from libcloud_mcs.actions import Kind
+from libcloud_mcs.actions import ACTIONS, Kind
 from libcloud_mcs.driver import MCSNodeDriver
+from libcloud_mcs.emulator import Clock, Emulator
 from libcloud_mcs.errors import MCSError, OutcomeUnknownError
 from libcloud_mcs.records import Contract, NetworkInterface
 
@@ -360,3 +361,90 @@ def test_return_of_another_action_is_text(endpoint, driver):
     endpoint.respond("AssociateNatGateway")
     params = {"NatGatewayID": "n", "InstanceId": WEB, "AvailabilityZoneId": ZONE}
     assert driver.ex_call("AssociateNatGateway", params, kind=Kind.CHANGE) == {"return": "True"}
+
+
+# The emulator
+
+#: Fixtures of which the emulator has no case.
+NOT_EMULATED = {
+    "AssociateNatGateway",
+    "CreateInstance-empty",
+    "CreateInstance-without-id",
+    "DescribeNatGateway",
+    "DescribeTemplates-before",
+    "ErrorResponse-details",
+    "ErrorResponse-message",
+}
+#: Fields of an instance whose values are known too little for the emulator to have them.
+NOT_EMULATED_FIELDS = {
+    "secGroupId",
+    "secGroupName",
+    "keypairName",
+    "eips",
+    "createdAt",
+    "billingType",
+}
+
+
+def shape(tree):
+    """Return the names, the nesting and the types of a response; all items of a list have one."""
+    if isinstance(tree, dict):
+        return {
+            name: shape(value) for name, value in tree.items() if name not in NOT_EMULATED_FIELDS
+        }
+    if isinstance(tree, list):
+        first, *others = map(shape, tree)
+        assert all(other == first for other in others)
+        return [first]
+    return type(tree)
+
+
+def test_the_emulators_later_edition_sends_the_fields_of_the_fixtures(later_example):
+    compared = set()
+    clock = Clock()
+    clock.freeze()
+    with Emulator(edition=2017, clock=clock) as cloud:
+        account = (cloud.url, cloud.access_key, cloud.secret)
+        in_json, in_xml = Client(*account, answer_format="json"), Client(*account)
+
+        def compare(name, **params):
+            action = name.partition("-")[0]
+            tree = in_json.tree(action, **params)
+            (fixture,) = json.loads(later_example(name, "json")).values()
+            assert shape(tree) == shape(fixture), name
+            if ACTIONS[action].kind is Kind.READ:
+                assert in_xml.tree(action, **params) == texts(tree), name
+            compared.add(name)
+            return tree
+
+        def wait():
+            clock.advance(timedelta(minutes=10))
+
+        compare("DescribeInstances-empty")
+        compare("DescribeInstances-past-end", Offset="100")
+        compare("DescribeKeyPairs")
+        compare("DescribeAvailabilityZones")
+        compare("DescribeInstanceTypes")
+        chosen = {"ExtraExtDisksize": "100", "ExtraExtBandwidth": "5"}
+        image = in_json.tree("DescribeTemplates")["TemplateSet"]["Template"][0]["templateId"]
+        created = compare(
+            "CreateInstance", ImageId=image, InstanceType="C2_M4", InstanceName="web", **chosen
+        )
+        assert created["Instance"]["status"] == "schedule"
+        assert created["Instance"]["ipAddresses"] == ""
+        wait()
+        compare("DescribeInstances")
+        volumes = compare("DescribeInstanceVolumes", InstanceId="web")
+        sizes = [row["volumeSize"] for row in volumes["InstanceVolumeSet"]["InstanceVolume"]]
+        assert sizes == [25600, 102400]
+        compare("DescribeInstanceNetworkInterfaces", InstanceId="web")
+        compare("GetInstanceContractInfo", InstanceId="web")
+        compare("GetInstanceMetadata", InstanceId="web")
+        compare("CreateTemplate", InstanceId="web", Name="saved")
+        templates = compare("DescribeTemplates")["TemplateSet"]["Template"]
+        (saved,) = (row["templateId"] for row in templates if row["templateName"] == "saved")
+        wait()
+        compare("DeleteTemplate", TemplateId=saved)
+        changed = compare("ChangeInstanceType", InstanceId="web", InstanceType="C4_M8")
+        assert changed["Instance"]["status"] == "disk"
+    assert compared == set(NAMES) - NOT_EMULATED
