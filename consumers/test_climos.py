@@ -95,9 +95,13 @@ def properties(rows):
     return dict(rows[1:])
 
 
+def records(rows):
+    """Return the rows of a list by the names of its columns."""
+    return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+
+
 def column(rows, name):
-    """Return the cells of a column of a list."""
-    return [row[rows[0].index(name)] for row in rows[1:]]
+    return [record[name] for record in records(rows)]
 
 
 def manage(climos, cloud, web):
@@ -182,20 +186,13 @@ def test_full_life_cycle_in_the_later_edition(command, key_file):
             climos("DescribeAvailabilityZones", "--filter", "status:enable", "--limit", "1"),
             "AVAILABILITYZONEID",
         )
-        types = climos("DescribeInstanceTypes")
-        bare = [
-            name
-            for name, *numbers in zip(
-                column(types, "INSTANCETYPE"),
-                column(types, "VOLUME"),
-                column(types, "INTERNALBANDWIDTH"),
-                column(types, "EXTERNALBANDWIDTH"),
-                strict=True,
-            )
-            if numbers == ["0", "0", "0"]
-        ]
-        small, large = bare[0], bare[-1]
-        assert climos("DescribeKeyPairs") == []
+        small, *_, large = (
+            record["INSTANCETYPE"]
+            for record in records(climos("DescribeInstanceTypes"))
+            if record["VOLUME"] == record["EXTERNALBANDWIDTH"] == "0"
+        )
+        # The header of a table without columns.
+        assert climos("DescribeKeyPairs") == [[""]]
         pair = properties(climos("ImportKeyPair", "mine", "--key-file", key_file))
 
         create = ("CreateInstance", IMAGE, small, "--duration", "72H", "--name", "中")
@@ -217,17 +214,14 @@ def test_full_life_cycle_in_the_later_edition(command, key_file):
         assert properties(climos("CreateTemplate", web, "saved", "--notes", "before the move")) == {
             "return": "True"
         }
-        assert properties(climos("DescribeInstanceStatus", web)) == {"status": "save_disk"}
+        assert properties(climos("DescribeInstanceStatus", web)) == {"status": "start_save_disk"}
+        (saving,) = (
+            each for each in records(climos("DescribeTemplates")) if each["TEMPLATENAME"] == "saved"
+        )
+        assert saving["STATUS"] == "saving"
+        saved = saving["TEMPLATEID"]
         cloud.clock.advance(timedelta(seconds=10))
         assert properties(climos("DescribeInstanceStatus", web)) == {"status": "running"}
-        templates = climos("DescribeTemplates")
-        (saved,) = (
-            template_id
-            for template_id, name in zip(
-                column(templates, "TEMPLATEID"), column(templates, "TEMPLATENAME"), strict=True
-            )
-            if name == "saved"
-        )
         again = properties(climos("CreateInstance", saved, small, "--datadisk", "10"))
         climos("DeleteTemplate", saved)
         assert saved not in column(climos("DescribeTemplates"), "TEMPLATEID")
@@ -236,5 +230,7 @@ def test_full_life_cycle_in_the_later_edition(command, key_file):
         climos("DeleteKeyPair", pair["keyId"])
         cloud.clock.advance(timedelta(seconds=10))
         assert len(cloud.driver().list_nodes()) == 3
-        assert len(cloud.ledger) == 4
+        # Each charge has the type, the disk and the bandwidth.
+        hour, larger, month = Decimal("1.10"), Decimal("4.00"), Decimal("28.00")
+        assert [charge.amount for charge in cloud.ledger] == [72 * hour, hour, larger, month]
         check_records(cloud)
