@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 import requests
+from conftest import AT_ONCE
 from libcloud.common.types import LibcloudError
 from libcloud.compute.base import NodeAuthPassword, NodeAuthSSHKey
 from libcloud.compute.types import NodeState
@@ -33,6 +34,18 @@ def public_key():
     return public_text(new_key())
 
 
+@pytest.fixture(params=[2013, 2017])
+def edition(request):
+    return request.param
+
+
+@pytest.fixture
+def cloud(edition):
+    """A cloud of each edition, in which nothing takes time."""
+    with Emulator(edition=edition, **AT_ONCE) as emulator:
+        yield emulator
+
+
 @pytest.fixture(scope="module")
 def key_material():
     return public_key()
@@ -55,10 +68,10 @@ def test_images(driver):
         driver.get_image("none")
 
 
-def test_sizes(driver):
-    sizes = driver.list_sizes()
-    assert len(sizes) == 5
-    small = sizes[1]
+def test_sizes(driver, edition):
+    sizes = {size.name: size for size in driver.list_sizes()}
+    assert len(sizes) == {2013: 5, 2017: 10}[edition]
+    small = sizes["small"]
     assert (small.name, small.ram, small.disk, small.bandwidth) == ("small", 1024, 30, 5)
     assert (small.price, small.extra["cpu"], small.extra["internalBandwidth"]) == (None, 1, 200)
     assert [size.name for size in driver.list_sizes(ex_filters={"name": ["small", "large"]})] == [
@@ -68,6 +81,7 @@ def test_sizes(driver):
     assert driver.list_sizes(ex_filters={"name": "none"}) == []
 
 
+@pytest.mark.parametrize("edition", [2013])
 def test_the_location_is_the_endpoints_region(cloud):
     (location,) = cloud.driver(region="Shanghai").list_locations()
     assert (location.id, location.name, location.country) == ("Shanghai", "Shanghai", "CN")
@@ -75,6 +89,7 @@ def test_the_location_is_the_endpoints_region(cloud):
     assert location.id == "127.0.0.1"
 
 
+@pytest.mark.parametrize("edition", [2013])
 def test_a_foreign_location_is_refused_and_the_own_one_is_not(cloud, driver):
     (here,) = driver.list_locations()
     (there,) = cloud.driver(region="Shanghai").list_locations()
@@ -179,7 +194,8 @@ def test_a_full_life_cycle(driver):
     assert driver.ex_rebuild_node(node) is True
     assert driver.ex_rebuild_node(node, IMAGE) is True
     assert driver.ex_rebuild_node(node, driver.list_images()[1]) is True
-    assert driver.ex_change_node_size(node, driver.list_sizes()[2]) is True
+    (medium,) = driver.list_sizes(ex_filters={"name": "medium"})
+    assert driver.ex_change_node_size(node, medium) is True
     assert driver.ex_get_node(node).size.name == "medium"
     assert driver.ex_change_node_size(node, "large", ex_duration="2H") is True
     assert driver.ex_get_node(node.id).size.name == "large"
@@ -196,7 +212,7 @@ def test_the_nodes_own_verbs(driver, node):
 
 def test_the_arguments_of_create_node(cloud, driver, key_material):
     pair = driver.import_key_pair_from_string("mine", key_material)
-    image, size = driver.get_image(IMAGE), driver.list_sizes()[1]
+    image, (size,) = driver.get_image(IMAGE), driver.list_sizes(ex_filters={"name": "small"})
     made = [
         driver.create_node("by objects", size, image, ex_keyname=pair),
         driver.create_node("by names", size.name, image.name, ex_keyname="mine"),
@@ -415,10 +431,11 @@ def test_a_word_of_libclouds_as_a_filter_says_what_to_pass(driver, word):
         driver.list_nodes(ex_filters={"status": word})
 
 
-def test_contract_and_renewal(driver, node):
+def test_contract_and_renewal(driver, node, edition):
     contract = driver.ex_get_contract(node)
     assert contract.expire_at - contract.started_at == timedelta(hours=72)
-    assert contract.extend_to - contract.expire_at == timedelta(days=1)
+    kept = timedelta(days={2013: 1, 2017: 7}[edition])
+    assert contract.extend_to - contract.expire_at == kept
     assert contract.started_at.tzinfo is timezone.utc
     assert abs(datetime.now(timezone.utc) - contract.started_at) < timedelta(minutes=5)
     for duration, hours in (("2H", 2), ("3h", 3), (timedelta(days=1), 24)):
@@ -429,9 +446,11 @@ def test_contract_and_renewal(driver, node):
     assert driver.ex_get_contract(node).expire_at - before > timedelta(days=27)
 
 
-def test_metadata(driver, node):
+def test_metadata(driver, node, edition):
     before = driver.ex_get_metadata(node)
-    assert before == {"os_name": "Linux", "os_distribution": "TurnKey", "os_version": "12.0"}
+    later = {"kvm": "True", "app_tags": "", "storage_type": "local"}
+    system = {"os_name": "Linux", "os_distribution": "TurnKey", "os_version": "12.0"}
+    assert before == {2013: system, 2017: system | later}[edition]
     entries = {"test7d": "1", "名": ODD, "empty": "", "spaces": "  "}
     assert driver.ex_set_metadata(node, entries) is True
     assert driver.ex_get_metadata("web") == before | entries
@@ -440,11 +459,14 @@ def test_metadata(driver, node):
     assert 400 <= caught.value.http_code < 500
 
 
-def test_volumes(driver, node):
+def test_volumes(driver, node, edition):
     other = driver.create_node("other", "medium", IMAGE)
     volumes = driver.list_volumes(node)
-    assert [(volume.size, volume.extra["index"]) for volume in volumes] == [(10, 0), (20, 1)]
-    assert [volume.extra["volumeSize"] for volume in volumes] == [10_240, 20_480]
+    # In MB: the system disk, and the rest of the type's volume.
+    sizes = {2013: [10_240, 20_480], 2017: [25_600, 5_120]}[edition]
+    assert [volume.extra["volumeSize"] for volume in volumes] == sizes
+    assert [volume.size for volume in volumes] == [size // 1024 for size in sizes]
+    assert [volume.extra["index"] for volume in volumes] == [0, 1]
     assert all(volume.extra["instanceId"] == node.id for volume in volumes)
     whole = driver.list_volumes()
     assert [volume.id for volume in whole] == [
@@ -510,6 +532,111 @@ def test_the_path_is_signed_as_it_is_sent(cloud, path):
     for url in (f"http://127.0.0.1:{cloud.port}{path}", f"http://LOCALHOST:{cloud.port}{path}"):
         driver = type(cloud.driver())(cloud.access_key, cloud.secret, url=url)
         assert driver.ex_get_balance().amount == 1000
+
+
+# What only the later edition has
+
+
+@pytest.fixture
+def later_cloud():
+    """A cloud of the later edition, in which nothing takes time."""
+    with Emulator(edition=2017, **AT_ONCE) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def later_driver(later_cloud, answer_format):
+    return later_cloud.driver(response_format=answer_format)
+
+
+def disk_sizes(driver, node):
+    return [volume.size for volume in driver.list_volumes(node)]
+
+
+def test_zones_are_locations_to_create_and_to_list_nodes_in(later_cloud, later_driver):
+    first, second, sold_out = later_driver.list_locations()
+    assert [each.extra["Status"] for each in (first, second, sold_out)] == [
+        "enable",
+        "enable",
+        "soldout",
+    ]
+    places = (None, second, second.id, second.name)
+    nodes = [
+        later_driver.create_node(f"node-{n}", "small", IMAGE, location=place)
+        for n, place in enumerate(places)
+    ]
+    zones = [node.extra["availabilityZoneId"] for node in nodes]
+    assert zones == [first.id, second.id, second.id, second.id]
+    for place in places[1:]:
+        found = later_driver.list_nodes(ex_location=place)
+        assert [node.id for node in found] == [node.id for node in nodes[1:]]
+    assert later_driver.list_nodes(ex_location=sold_out) == []
+    assert later_driver.list_images(second)
+    assert later_driver.list_sizes(second)
+    with pytest.raises(MCSError, match="sold") as caught:
+        later_driver.create_node("other", "small", IMAGE, location=sold_out)
+    assert caught.value.http_code == 409
+    with pytest.raises(ValueError, match="location"):
+        later_driver.create_node("other", "small", IMAGE, location="Shanghai-1")
+    assert len(later_cloud.ledger) == len(nodes)
+
+
+def test_disk_and_bandwidth_of_a_type_without_them_are_chosen(later_cloud, later_driver):
+    (size,) = later_driver.list_sizes(ex_filters={"name": "C2_M4"})
+    assert (size.disk, size.bandwidth) == (0, 0)
+    with pytest.raises(MCSError) as caught:
+        later_driver.create_node("web", size, IMAGE, ex_disk_size=0)
+    assert caught.value.http_code == 422
+    assert later_cloud.ledger == []
+    node = later_driver.create_node(
+        "web", size, IMAGE, ex_disk_size=100, ex_bandwidth=5, ex_security_group="a-group"
+    )
+    assert "volume" not in node.extra
+    assert disk_sizes(later_driver, node) == [25, 100]
+    assert later_driver.ex_get_node(node).extra["volume"] == 125 * 1024
+    public, private = later_driver.ex_list_network_interfaces(node)
+    assert (public.bandwidth, private.bandwidth) == (5, 0)
+
+
+def test_a_node_changes_its_type_its_disk_and_its_bandwidth(later_driver):
+    node = later_driver.create_node("web", "C1_M1", IMAGE, ex_disk_size=10)
+    assert later_driver.ex_change_node_size(node, "C2_M4", ex_bandwidth=20) is True
+    assert disk_sizes(later_driver, node) == [25, 10]
+    assert later_driver.ex_change_node_size(node, "C2_M4", ex_disk_size=40) is True
+    assert disk_sizes(later_driver, node) == [25, 40]
+    public, _ = later_driver.ex_list_network_interfaces(node)
+    assert public.bandwidth == 20
+    assert later_driver.ex_get_node(node).size.name == "C2_M4"
+
+
+def test_an_image_of_a_node_makes_nodes_and_is_deleted(later_driver):
+    node = later_driver.create_node("web", "small", IMAGE)
+    image = later_driver.create_image(node, "saved", description="before the move")
+    assert (image.name, image.extra["is_public"]) == ("saved", "False")
+    assert later_driver.get_image("saved").id == image.id
+    copy = later_driver.create_node("copy", "small", image)
+    assert later_driver.delete_image(image) is True
+    with pytest.raises(NotFoundError):
+        later_driver.get_image(image.id)
+    assert later_driver.ex_get_node(copy).state is NodeState.RUNNING
+    with pytest.raises(MCSError) as caught:
+        later_driver.delete_image(IMAGE)
+    assert 400 <= caught.value.http_code < 500
+
+
+@pytest.mark.parametrize("edition", [2013])
+def test_the_specifications_edition_refuses_what_is_later(cloud, driver, node):
+    for call in (
+        lambda: driver.create_image(node, "saved"),
+        lambda: driver.delete_image(IMAGE_ID),
+    ):
+        with pytest.raises(MCSError, match="no action") as caught:
+            call()
+        assert caught.value.http_code == 400
+    assert [record.action for record in cloud.records if record.status == 400] == [
+        "CreateTemplate",
+        "DeleteTemplate",
+    ]
 
 
 # Waiting
