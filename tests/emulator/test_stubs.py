@@ -16,7 +16,7 @@ from lxml import etree
 from plain_client import CREATE, Client, element_tree
 from raw_client import RawClient
 
-from libcloud_mcs.actions import ACTIONS, Kind
+from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator import (
     Emulator,
     content_type,
@@ -243,18 +243,6 @@ def test_every_accepted_tree_is_the_same_in_both_formats(shared, tree):
     assert (root.tag, element_tree(root)) == ("DescribeThingResponse", as_xml(tree))
     ask.answer_format = "json"
     assert as_xml(json.loads(ask("DescribeThing").content)["DescribeThingResponse"]) == as_xml(tree)
-
-
-@settings(max_examples=200)
-@given(TREES)
-def test_ex_call_returns_the_same_for_every_accepted_tree_in_both_formats(shared, tree):
-    shared.stub("DescribeThing", tree)
-    xml, js = (
-        shared.driver(response_format=each).ex_call("DescribeThing", kind=Kind.READ)
-        for each in ("xml", "json")
-    )
-    assert xml == js
-    assert bool(xml) or not as_xml(tree)
 
 
 # Functions
