@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
-__all__ = ["entries", "flag", "merge", "read", "read_for", "require", "text", "timespan"]
+__all__ = [
+    "entries",
+    "flag",
+    "merge",
+    "read",
+    "read_for",
+    "require",
+    "text",
+    "timespan",
+    "whole_number",
+]
 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True} | dict.fromkeys(
     ("false", "no", "off", "0"), False
@@ -128,6 +138,23 @@ def flag(value: str | None, name: str) -> bool:
     if value.lower() not in _FLAGS:
         raise ValueError(f"{name}: expected true or false, got {value!r}")
     return _FLAGS[value.lower()]
+
+
+def whole_number(value: object, name: str, unit: str) -> int | None:
+    """
+    Convert a number, or its text from the command line, to an integer: ``"100"`` to ``100``.
+
+    :param value: The number or its text; ``None`` stays ``None``.
+    :param name: The name of the argument or setting.
+    :param unit: The unit of the number, for the message.
+    :raises ValueError: If the value is not a whole number from 0.
+    """
+    if value is None:
+        return None
+    digits = str(value)
+    if not (digits.isascii() and digits.isdecimal()):
+        raise ValueError(f"{name}: expected a whole number of {unit} from 0, got {value!r}")
+    return int(digits)
 
 
 def timespan(hours: str | None, days: str | None) -> timedelta:

@@ -104,21 +104,35 @@ def rebuild(driver: MCSNodeDriver, node: Node, *, image: str | None = None) -> b
 
 
 def change_size(
-    driver: MCSNodeDriver, node: Node, *, size: str, duration: str | None = None
+    driver: MCSNodeDriver,
+    node: Node,
+    *,
+    size: str,
+    duration: str | None = None,
+    disk_size: str | None = None,
+    bandwidth: str | None = None,
 ) -> bool:
     """
     Change the size of a machine. **This costs money.**
 
     ``size``: an ID or a name. ``duration``: the new lease, such as ``72H`` or ``1M``; one month by
-    default.
+    default. ``disk_size``: the new size of the data disk, in GB. ``bandwidth``: the new external
+    bandwidth, in Mbps. Both stay unchanged by default.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt-cloud -a change_size web size=medium duration=72H
+        salt-cloud -a change_size web size=C2_M4 disk_size=100 bandwidth=10
     """
-    return driver.ex_change_node_size(node, size, duration)
+    return driver.ex_change_node_size(
+        node,
+        size,
+        duration,
+        ex_disk_size=arguments.whole_number(disk_size, "disk_size", "GB"),
+        ex_bandwidth=arguments.whole_number(bandwidth, "bandwidth", "Mbps"),
+    )
 
 
 def get_contract(driver: MCSNodeDriver, node: Node) -> dict[str, Any]:
@@ -165,7 +179,7 @@ def set_metadata(driver: MCSNodeDriver, node: Node, /, **entries: str) -> bool:
 
 def avail_locations(driver: MCSNodeDriver) -> dict[str, Any]:
     """
-    List the only location: the endpoint's region.
+    List the zones; the region for an endpoint without zones.
 
     CLI Example:
 
@@ -192,6 +206,8 @@ def avail_images(driver: MCSNodeDriver) -> dict[str, Any]:
 def avail_sizes(driver: MCSNodeDriver) -> dict[str, Any]:
     """
     List the sizes: ``ram`` in MB, ``disk`` in GB, ``bandwidth`` in Mbps.
+
+    Where ``disk`` is 0, a profile chooses ``disk_size``; where ``bandwidth`` is 0, ``bandwidth``.
 
     CLI Example:
 

@@ -245,7 +245,7 @@ def details(node: Node) -> dict[str, Any]:
 _ATTRIBUTES = {
     NodeImage: ("id", "name", "extra"),
     NodeSize: ("id", "name", "ram", "disk", "bandwidth", "price", "extra"),
-    NodeLocation: ("id", "name", "country"),
+    NodeLocation: ("id", "name", "country", "extra"),
     KeyPair: ("name", "fingerprint", "extra"),
 }
 

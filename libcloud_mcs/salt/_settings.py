@@ -10,7 +10,7 @@ from typing import Any
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.salt import _access as access
-from libcloud_mcs.salt._arguments import require, text
+from libcloud_mcs.salt._arguments import require, text, whole_number
 
 __all__ = ["REQUIRED", "Profile", "driver_of", "unique_accounts", "unused"]
 
@@ -79,7 +79,13 @@ class Profile:
     keyname: str | None = None
     #: ``"72H"`` or ``"1M"``; one month by default, which the endpoint decides.
     duration: str | None = None
+    #: The ID or name of a zone; the endpoint chooses by default.
     location: str | None = None
+    #: The data disk, in GB, and the external bandwidth, in Mbps: to be chosen for some sizes.
+    disk_size: int | None = None
+    bandwidth: int | None = None
+    #: The ID of a security group.
+    security_group: str | None = None
     ssh_interface: str = "public_ips"
     #: The interface for the minions of a new master; ``ssh_interface`` by default.
     salt_interface: str | None = None
@@ -109,6 +115,8 @@ class Profile:
             if values[field.name] is not None and field.type in ("str", "str | None"):
                 # YAML reads digits as a number.
                 values[field.name] = text(values[field.name], field.name)
+        for name, unit in (("disk_size", "GB"), ("bandwidth", "Mbps")):
+            values[name] = whole_number(values[name], name, unit)
         profile = cls(**{name: value for name, value in values.items() if value is not None})
         for name in ("ssh_interface", "salt_interface"):
             _check_choice(name, getattr(profile, name), ("public_ips", "private_ips", None))
@@ -146,6 +154,9 @@ class Profile:
             "location": self.location,
             "ex_keyname": self.keyname,
             "ex_duration": self.duration,
+            "ex_disk_size": self.disk_size,
+            "ex_bandwidth": self.bandwidth,
+            "ex_security_group": self.security_group,
         }
 
 

@@ -37,7 +37,7 @@ ACTIONS = {
     "reboot": [],
     "renew": ["duration=2H"],
     "rebuild": [f"image={TURNKEY}"],
-    "change_size": ["size=medium", "duration=3H"],
+    "change_size": ["size=medium", "duration=3H", "disk_size=100", "bandwidth=5"],
     "set_metadata": ["tier=3", "ratio=1.5", "on=true", "since=2013-01-01", "note=a b"],
     "get_metadata": [],
     "get_contract": [],
@@ -189,7 +189,12 @@ def test_every_action_in_a_way_of_salts(called, cloud, way):
     asked = {record.action: record.params for record in list(cloud.records)[before:]}
     assert asked["StopInstance"]["Force"] == "True"
     assert asked["RenewInstance"]["Duration"] == "2H"
-    assert asked["ChangeInstanceType"]["InstanceType"] == "medium"
+    assert {
+        "InstanceType": "medium",
+        "Duration": "3H",
+        "ExtraExtDisksize": "100",
+        "ExtraExtBandwidth": "5",
+    }.items() <= asked["ChangeInstanceType"].items()
     assert asked["TerminateInstance"]["InstanceId"] == node.id
     assert driver.list_nodes() == []
 

@@ -27,7 +27,9 @@ def test_what_there_is_to_choose_from(salt_master):
     small = sizes["small"]
     assert (small["ram"], small["disk"], small["price"]) == (1024, 30, None)
     assert sizes["medium"]["extra"]["cpu"] == 2
-    assert locations == {"Beijing": {"id": "Beijing", "name": "Beijing", "country": "CN"}}
+    assert locations == {
+        "Beijing": {"id": "Beijing", "name": "Beijing", "country": "CN", "extra": {}}
+    }
 
 
 def test_queries_leave_out_what_is_gone(salt_master, cloud):
@@ -111,6 +113,9 @@ def test_the_life_of_a_machine(salt_master, cloud):
         "keyname": "mine",
         "duration": "72H",
         "location": None,
+        "disk_size": None,
+        "bandwidth": None,
+        "security_group": None,
     }
 
 

@@ -128,7 +128,14 @@ def test_salt_gets_into_a_machine_only_when_there_is_something_to_do(said, enter
 
 
 def test_settings_that_yaml_reads_as_numbers_are_text():
-    said = {"image": 1, "size": 2, "keyname": 3, "duration": 72, "location": 4}
+    said = {
+        "image": 1,
+        "size": 2,
+        "keyname": 3,
+        "duration": 72,
+        "location": 4,
+        "security_group": 5,
+    }
     profile = settings.Profile.read(said.get)
     assert {name: getattr(profile, name) for name in said} == {
         name: str(value) for name, value in said.items()
@@ -150,6 +157,11 @@ def test_settings_that_yaml_reads_as_numbers_are_text():
             {"on_failure": "retry"},
             r"on_failure: expected 'keep' or 'destroy' or 'expire'",
         ),
+        ({"disk_size": "10 GB"}, r"disk_size: expected a whole number of GB from 0, got '10 GB'"),
+        ({"disk_size": 1.5}, r"disk_size: expected a whole number of GB from 0, got 1\.5"),
+        ({"bandwidth": True}, r"bandwidth: expected a whole number of Mbps from 0, got True"),
+        ({"bandwidth": [1]}, r"bandwidth: expected a whole number of Mbps from 0, got \[1\]"),
+        ({"security_group": [1]}, r"security_group: expected text, got a list"),
         ({"deploy": "no"}, r"deploy: expected true or false, got 'no'"),
         ({"inline_script": "date"}, r"inline_script: expected a list of commands"),
         ({"inline_script": [["date"]]}, r"inline_script: expected a list of commands"),
@@ -164,6 +176,24 @@ def test_settings_that_yaml_reads_as_numbers_are_text():
 def test_a_profile_setting_that_is_wrong_is_named(said, message):
     with pytest.raises(ValueError, match=message):
         settings.Profile.read({"image": "i", "size": "s", **said}.get)
+
+
+@pytest.mark.parametrize(
+    ("disk_size", "bandwidth", "expected"),
+    [(100, 5, (100, 5)), ("100", "5", (100, 5)), (0, "0", (0, 0)), (None, None, (None, None))],
+)
+def test_profile_with_disk_size_and_bandwidth_passes_numbers_to_create_node(
+    disk_size, bandwidth, expected
+):
+    said = {"image": "i", "size": "s", "disk_size": disk_size, "bandwidth": bandwidth}
+    args = settings.Profile.read(said.get).create_node_args("web")
+    assert (args["ex_disk_size"], args["ex_bandwidth"]) == expected
+
+
+def test_profile_with_location_and_security_group_passes_both_to_create_node():
+    said = {"image": "i", "size": "s", "location": "zone", "security_group": "group"}
+    args = settings.Profile.read(said.get).create_node_args("web")
+    assert (args["location"], args["ex_security_group"]) == ("zone", "group")
 
 
 def test_unused_settings_are_returned():
@@ -249,6 +279,21 @@ def test_a_switch_is_read_as_yaml_does():
     for value in ("", "maybe", "2"):
         with pytest.raises(ValueError, match=f"force: expected true or false, got '{value}'"):
             arguments.flag(value, "force")
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [("100", 100), (100, 100), ("0", 0), (0, 0), ("007", 7), (None, None)]
+)
+def test_whole_number_of_a_number_or_its_text_is_an_integer(value, number):
+    assert arguments.whole_number(value, "disk_size", "GB") == number
+
+
+@pytest.mark.parametrize(
+    "value", ["", " 1", "-1", "+1", "1.0", "1e3", "1_000", "ten", "١", -1, 1.0]
+)
+def test_whole_number_of_another_value_is_an_error_with_its_name(value):
+    with pytest.raises(ValueError, match="disk_size: expected a whole number of GB from 0, got "):
+        arguments.whole_number(value, "disk_size", "GB")
 
 
 def test_timespan_adds_hours_and_days():
