@@ -1,14 +1,22 @@
-"""Take three instances through their full life cycle: start an emulator, run ``lifecycle.py``."""
+"""
+Take three instances through their full life cycle: start an emulator, run ``lifecycle.py``.
+
+    python examples/demo.py [OPTION ...]
+
+The emulator gets the options: ``--edition 2017`` for zones, and sizes whose disk is to be chosen.
+"""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+OPTIONS = ("--port", "0", "--boot-seconds", "2")
+
 
 def main() -> int:
     emulator = subprocess.Popen(
-        [sys.executable, "-m", "libcloud_mcs.emulator", "--port", "0", "--boot-seconds", "2"],
+        [*(sys.executable, "-m", "libcloud_mcs.emulator"), *OPTIONS, *sys.argv[1:]],
         stdout=subprocess.PIPE,
         text=True,
         env={name: value for name, value in os.environ.items() if not name.startswith("MOS_")},

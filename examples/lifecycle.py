@@ -86,6 +86,23 @@ def wait_with_a_bar(driver, nodes):
             time.sleep(0.1)
 
 
+def status(location):
+    """Return the status of a zone. The region of an endpoint without zones has none."""
+    return location.extra.get("Status") or location.extra.get("status")
+
+
+def chosen(size, disk):
+    """
+    Choose the disk and the bandwidth of a node, where its size has none.
+
+    :param disk: The data disk to choose, in GB.
+    """
+    return {
+        "ex_disk_size": None if size.disk else disk,
+        "ex_bandwidth": None if size.bandwidth else 2,
+    }
+
+
 class Spending:
     """The cost of each step, from the account's balance before and after it."""
 
@@ -105,26 +122,41 @@ class Spending:
 
 
 def list_offers(driver):
-    title("Sizes and images")
-    sizes = sorted(driver.list_sizes(), key=lambda size: size.ram)
+    title("Locations, sizes and images")
+    locations = driver.list_locations()
+    show(("location", "status"), [(each.name, status(each) or "") for each in locations])
+    # First the sizes whose disk is to be chosen, where the endpoint has such sizes.
+    sizes = sorted(driver.list_sizes(), key=lambda size: (bool(size.disk), size.ram))
+    free = "to be chosen"
     show(
         ("size", "cores", "RAM (MB)", "disk (GB)", "Mbps"),
-        [(size.name, size.extra["cpu"], size.ram, size.disk, size.bandwidth) for size in sizes],
+        [
+            (size.name, size.extra["cpu"], size.ram, size.disk or free, size.bandwidth or free)
+            for size in sizes
+        ],
     )
     images = driver.list_images()
     show(("image", "status"), [(image.name, image.extra["status"]) for image in images])
     console.print(f"  balance: {driver.ex_get_balance().amount:.2f}")
-    return sizes, next(image for image in images if image.extra["status"] == "active")
+    location = next(each for each in locations if status(each) in (None, "enable"))
+    image = next(image for image in images if image.extra["status"] == "active")
+    return location, sizes, image
 
 
-def create_nodes(driver, nodes, key_pair, size, image):
-    title("Three nodes, leased for an hour")
+def create_nodes(driver, nodes, key_pair, size, image, location):
+    title(f"Three nodes in {location.name}, leased for an hour")
     spending = Spending(driver)
     for number in range(1, 4):
         name = f"{key_pair.name}-{number}"
         nodes.append(
             driver.create_node(
-                name=name, size=size, image=image, ex_keyname=key_pair, ex_duration="1H"
+                name=name,
+                size=size,
+                image=image,
+                location=location,
+                ex_keyname=key_pair,
+                ex_duration="1H",
+                **chosen(size, disk=10),
             )
         )
         spending.add(f"create {name}")
@@ -159,7 +191,7 @@ def details(driver, node, key_pair):
     driver.ex_set_metadata(node, {"purpose": "demo", "owner": "值班"})
     show(("name", "value"), driver.ex_get_metadata(node).items())
     show(
-        ("volume", "size", "index"),
+        ("volume", "size (GB)", "index"),
         [(volume.name, volume.size, volume.extra["index"]) for volume in driver.list_volumes(node)],
     )
     show(
@@ -175,7 +207,7 @@ def details(driver, node, key_pair):
 
 def change(driver, node, new_size, image, spending):
     title("Another size, a new system disk")
-    driver.ex_change_node_size(node, new_size, ex_duration="1H")
+    driver.ex_change_node_size(node, new_size, ex_duration="1H", **chosen(new_size, disk=20))
     spending.add(f"change {node.name} to {new_size.name}")
     wait_for(driver, node, NodeState.RUNNING)
     done(f"{driver.ex_get_node(node).size.name}")
@@ -227,7 +259,7 @@ def clean_up(driver, nodes, key_pair):
 def main():
     driver = get_driver("mcs").from_environment()
     console.print(f"endpoint: {driver.connection.endpoint.url}")
-    sizes, image = list_offers(driver)
+    location, sizes, image = list_offers(driver)
 
     title("A key pair")
     key_pair = driver.create_key_pair(f"demo-{secrets.token_hex(3)}")
@@ -235,7 +267,7 @@ def main():
 
     nodes = []
     try:
-        spending = create_nodes(driver, nodes, key_pair, sizes[0], image)
+        spending = create_nodes(driver, nodes, key_pair, sizes[0], image, location)
         node = nodes[0]
         stop_and_start(driver, node)
         lease(driver, node, spending)

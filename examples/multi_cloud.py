@@ -39,7 +39,8 @@ def main():
 
 def run_life_cycle(driver):
     name = f"multi-cloud-{os.getpid()}"
-    size = min(driver.list_sizes(), key=lambda size: size.ram)
+    # Some providers have sizes whose disk and bandwidth are to be chosen, by arguments that differ.
+    size = min(driver.list_sizes(), key=lambda size: (size.disk == size.bandwidth == 0, size.ram))
     image = driver.list_images()[0]
     location = driver.list_locations()[0]
     before = {node.id for node in driver.list_nodes()}
