@@ -146,7 +146,7 @@ class Access:
 def _password(value: object, name: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
-    raise ValueError(f"{name}: expected text, got {type(value).__name__}; put it in quotes")
+    raise ValueError(f"{name}: expected text, got {type(value).__name__}; put the value in quotes")
 
 
 def _usernames(value: object, name: str) -> tuple[str, ...]:

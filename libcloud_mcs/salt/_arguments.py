@@ -119,7 +119,7 @@ def text(value: object, name: str) -> str:
     else:
         got = "a mapping" if isinstance(value, Mapping) else type(value).__name__
     raise ValueError(
-        f"{name}: expected text, got {got}; to pass such a value as text, quote it twice:"
+        f"{name}: expected text, got {got}; to pass such a value as text, quote the value twice:"
         f" {name}=\"'…'\""
     )
 

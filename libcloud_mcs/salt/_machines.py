@@ -182,8 +182,8 @@ def clean_up_on_error(driver: MCSNodeDriver, node: Node, on_failure: str) -> Ite
     except Exception as error:
         try:
             outcome = _clean_up(driver, node, on_failure)
-        except MCSError as failed:
-            outcome = f"still exists, because {on_failure!r} failed ({failed})"
+        except MCSError as cleanup_error:
+            outcome = f"still exists, because {on_failure!r} failed ({cleanup_error})"
         raise IncompleteMachineError(
             f"{machine} was created but could not be set up; the machine {outcome}. Cause: {error}"
         ) from error

@@ -51,13 +51,13 @@ class Targets:
         has_map = any(map(self._opts.get, _MAP_OPTIONS))
         destroy = self._opts.get("destroy")
         if destroy and has_map:
-            return None if self._is_mapped(node) else "the map does not name it"
+            return None if self._is_mapped(node) else "the map does not name the machine"
         if destroy and profile:
             if self._lists(self._provider_of(profile), node):
                 return None
             return f"'{profile}' is for another account"
         if has_map and self._opts.get("hard") and self._is_mapped(node):
-            return "the map names it"
+            return "the map names the machine"
         return None
 
     def _is_mapped(self, node: Node) -> bool:

@@ -112,7 +112,7 @@ def test_a_gateway_as_salt_takes_it(key):
         ({"private_key": "/nowhere"}, "private_key: there is no file '/nowhere'"),
         ({"key_filename": "/nowhere"}, "key_filename: there is no file '/nowhere'"),
         ({"ssh_keyfile": ["/nowhere"]}, "ssh_keyfile: expected text, got a list"),
-        ({"password": 123}, "password: expected text, got int; put it in quotes"),
+        ({"password": 123}, "password: expected text, got int; put the value in quotes"),
         ({"sudo_password": 123}, "sudo_password: expected text, got int"),
         ({"win_password": 123}, "win_password: expected text, got int"),
         ({"ssh_username": {"a": 1}}, "ssh_username: expected text, got a mapping"),

@@ -197,7 +197,7 @@ def test_a_hard_map_of_both_providers(hard, cloud):
     answer = hard(first=["web"], second=["db"])
     assert answer.status == 0, answer.stderr
     assert "The machine 'db' (ID " in answer.stderr
-    assert "of 'first:mcs' is kept: the map names it" in answer.stderr
+    assert "of 'first:mcs' is kept: the map names the machine" in answer.stderr
     assert names(cloud.driver()) == ["db", "web"]
 
 
@@ -254,7 +254,7 @@ def test_a_map_names_one_machine(salt_master, cloud, other):
     salt_master.write("web.map", {"first": ["web"], "unknown": ["web"]})
     answer = salt_master.run("-m", str(salt_master.folder / "web.map"), "-d")
     assert answer.status == 0
-    assert "of 'second:mcs' is kept: the map does not name it" in answer.stderr
+    assert "of 'second:mcs' is kept: the map does not name the machine" in answer.stderr
     assert (names(cloud.driver()), names(other)) == ([], ["web"])
 
 

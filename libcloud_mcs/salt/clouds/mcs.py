@@ -84,7 +84,7 @@ _EVENT_FIELDS = ["name", "profile", "provider", "driver"]
 
 def __virtual__() -> str:  # noqa: N807 - Salt's name
     """
-    Load the module always.
+    Load the module, whatever is installed.
 
     :func:`get_configured_provider` reports a missing package together with the provider's name;
     Salt itself would only report that the driver could not be loaded.
