@@ -35,19 +35,19 @@ def read(agent=False, **said):
 
 
 @pytest.mark.parametrize("name", ["private_key", "key_filename", "ssh_keyfile"])
-def test_a_key_of_the_key_pair(key, name):
+def test_access_with_one_key_path_uses_that_key_for_ssh(key, name):
     access = read(keyname="k", **{name: "~/key"})
     assert (access.key_filename, access.password) == (key, None)
 
 
-def test_what_names_a_key_for_ssh_goes_before_what_decrypts_passwords(key, tmp_path):
+def test_access_with_ssh_key_and_private_key_uses_the_ssh_key_for_ssh(key, tmp_path):
     (tmp_path / "other").touch(0o400)
     access = read(keyname="k", private_key="~/key", ssh_keyfile="~/other")
     assert (access.private_key, access.key_filename) == (key, str(tmp_path / "other"))
     assert read(ssh_keyfile="~/key", key_filename="~/other").key_filename != key
 
 
-def test_provider_key_without_key_pair_is_accepted(key):
+def test_private_key_without_key_pair_is_accepted(key):
     access = read(private_key="~/key")
     assert (access.private_key, access.key_filename) == (key, None)
 
@@ -62,18 +62,18 @@ def test_provider_key_without_key_pair_is_accepted(key):
         ({"win_username": "Admin", **WINDOWS}, ("Admin",)),
     ],
 )
-def test_accounts(said, usernames):
+def test_access_takes_the_usernames_of_the_operating_system(said, usernames):
     assert read(**said).usernames == usernames
 
 
-def test_an_agent_has_the_key_of_a_key_pair_alone(key):
+def test_agent_is_used_only_with_a_key_pair_and_without_other_login(key):
     assert read(agent=True, keyname="k").agent
     assert not read(agent=True).agent
     assert not read(agent=True, keyname="k", private_key="~/key").agent
     assert not read(agent=True, keyname="k", password="p").agent
 
 
-def test_windows_needs_no_key_for_ssh(key):
+def test_windows_machine_uses_the_private_key_only_for_the_password(key):
     access = read(keyname="k", private_key="~/key", **WINDOWS)
     assert (access.windows, access.private_key, access.key_filename) == (True, key, None)
     assert read(password="a", win_password="b", **WINDOWS).password == "b"
@@ -83,7 +83,7 @@ def test_windows_needs_no_key_for_ssh(key):
         read(agent=True, keyname="k", **WINDOWS)
 
 
-def test_a_gateway_as_salt_takes_it(key):
+def test_gateway_settings_are_converted_to_the_form_of_salt(key):
     said = {"ssh_gateway": "bastion", "ssh_gateway_private_key": "~/key"}
     usual = {
         "ssh_gateway": "bastion",
@@ -124,7 +124,7 @@ def test_a_gateway_as_salt_takes_it(key):
         ),
     ],
 )
-def test_a_setting_that_is_wrong_is_named(said, message):
+def test_invalid_login_setting_is_an_error_with_its_name(said, message):
     with pytest.raises(ValueError, match=message) as raised:
         read(**said)
     assert "secret" not in str(raised.value)
@@ -135,13 +135,13 @@ def test_a_setting_that_is_wrong_is_named(said, message):
     "said",
     [{"private_key": "~/key"}, {"ssh_gateway": "b", "ssh_gateway_private_key": "~/key"}],
 )
-def test_a_key_that_others_may_read_is_refused(key, said, tmp_path):
+def test_key_file_that_others_can_read_is_refused(key, said, tmp_path):
     (tmp_path / "key").chmod(0o640)
     with pytest.raises(ValueError, match="expected the mode 0400 or 0600"):
         read(**said)
 
 
-def test_a_password_will_do_with_a_key_pair_too():
+def test_key_pair_with_password_needs_no_key():
     access = read(keyname="k", password="p", ssh_username="admin")
     assert access.bootstrap_settings() == {
         "ssh_username": "admin",
@@ -150,7 +150,7 @@ def test_a_password_will_do_with_a_key_pair_too():
     }
 
 
-def test_the_settings_that_are_read_here_are_listed():
+def test_access_lists_the_settings_that_it_reads():
     asked = set()
 
     def setting(name):
@@ -188,18 +188,18 @@ def ask(cloud):
         Access(usernames=("Administrator",), password="p", windows=True),
     ],
 )
-def test_nothing_is_asked_for_where_nothing_is_missing(ask, access):
+def test_complete_login_sends_no_request(ask, access):
     assert ask(access) == (access, [])
 
 
-def test_what_is_missing_is_asked_for(cloud, ask):
+def test_login_without_account_and_password_gets_both_from_the_endpoint(cloud, ask):
     access, asked = ask(Access())
     told = cloud.driver().ex_get_password_data("web")
     assert access == Access(usernames=("root",), password=told.password)
     assert asked == ["GetPasswordData"]
 
 
-def test_what_the_profile_says_stays(cloud, ask):
+def test_account_or_password_of_the_profile_is_kept(cloud, ask):
     access, _ = ask(Access(password="mine"))
     assert access == Access(usernames=("root",), password="mine")
     cloud.driver().destroy_node("web")
@@ -208,18 +208,18 @@ def test_what_the_profile_says_stays(cloud, ask):
     assert access == Access(usernames=("root", "admin"), password=told.password)
 
 
-def test_a_key_for_ssh_decrypts_the_password_too(cloud, ask, tmp_path):
+def test_login_with_ssh_key_decrypts_the_password_with_that_key(cloud, ask, tmp_path):
     path = tmp_path / "key"
     path.write_text(cloud.driver().create_key_pair("mine").private_key)
     access, _ = ask(Access(key_filename=str(path)), image=CIRROS, ex_keyname="mine")
     assert access == Access(usernames=("cirros",), key_filename=str(path))
 
 
-def test_a_password_is_not_shown():
+def test_repr_of_access_has_no_password():
     assert "secret" not in repr(Access(password="secret"))
 
 
-def test_windows_is_told_its_decrypted_password(cloud, ask, tmp_path):
+def test_windows_machine_with_key_pair_logs_in_with_the_decrypted_password(cloud, ask, tmp_path):
     path = tmp_path / "key"
     path.write_text(cloud.driver().create_key_pair("mine").private_key)
     wanted = Access(private_key=str(path), windows=True)
@@ -236,7 +236,7 @@ def test_windows_is_told_its_decrypted_password(cloud, ask, tmp_path):
         (Access(password="p", windows=True), "Administrator"),
     ],
 )
-def test_where_only_the_account_is_missing_it_goes_on_whatever_comes(
+def test_refused_request_for_the_account_falls_back_to_the_default_account(
     cloud, ask, caplog, access, account
 ):
     cloud.inject(error(400, "No such thing"), on="GetPasswordData")
@@ -248,19 +248,19 @@ def test_where_only_the_account_is_missing_it_goes_on_whatever_comes(
     assert "No such thing" in caplog.text
 
 
-def test_unreadable_key_is_logged(ask, caplog, key):
+def test_unreadable_key_falls_back_to_the_default_account_with_a_warning(ask, caplog, key):
     access, asked = ask(Access(key_filename=key))
     assert (access.usernames, asked) == (("root",), [])
     assert "is unknown, Salt tries 'root': private_key: " in caplog.text
 
 
-def test_without_a_password_it_does_not(cloud, ask):
+def test_refused_request_for_the_password_is_an_error(cloud, ask):
     cloud.inject(error(400, "No such thing"), on="GetPasswordData")
     with pytest.raises(MCSError, match="No such thing"):
         ask(Access(usernames=("root",)))
 
 
-def test_a_machine_without_an_account(cloud, requests_mock, caplog):
+def test_response_without_account_falls_back_to_root_with_a_warning(cloud, requests_mock, caplog):
     driver = cloud.driver(response_format="json")
     answer = {"GetPasswordDataResponse": {"passwordData": "p", "account": ""}}
     requests_mock.post(cloud.url, text=json.dumps(answer))
@@ -273,7 +273,7 @@ def test_a_machine_without_an_account(cloud, requests_mock, caplog):
 # What others may see
 
 
-def test_a_copy_of_guarded_settings_has_no_secret():
+def test_copy_of_guarded_settings_has_no_secret():
     secret = "-----BEGIN PRIVATE KEY-----"
     machine = {
         "name": "web",

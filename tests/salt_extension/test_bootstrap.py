@@ -67,7 +67,9 @@ def with_key_pair(cloud, folder):
     return {"keyname": "mine", "private_key": path}
 
 
-def test_with_the_password(salt_master, cloud, folder, deployed):
+def test_deployment_with_the_initial_password_installs_a_minion(
+    salt_master, cloud, folder, deployed
+):
     deployed(image=TURNKEY)
     answer = salt_master.run("-p", "small", "web")
     assert answer.data["web"]["deployed"] is True, answer.stderr
@@ -87,7 +89,9 @@ def test_with_the_password(salt_master, cloud, folder, deployed):
     assert not accepted.exists()
 
 
-def test_with_a_private_key(salt_master, folder, deployed, with_key_pair):
+def test_deployment_with_a_private_key_installs_a_minion(
+    salt_master, folder, deployed, with_key_pair
+):
     # An account that is not root, and need not become root for this script.
     deployed(image=CIRROS, sudo=False, **with_key_pair)
     answer = salt_master.run("-p", "small", "web")
@@ -98,7 +102,9 @@ def test_with_a_private_key(salt_master, folder, deployed, with_key_pair):
 UNKNOWN_USER = {"ssh_username": "unknown", "wait_for_passwd_maxtries": 1}
 
 
-def test_a_machine_that_does_not_let_in(salt_master, cloud, deployed, with_key_pair):
+def test_machine_that_refuses_the_login_is_destroyed_on_failure(
+    salt_master, cloud, deployed, with_key_pair
+):
     deployed(image=TURNKEY, on_failure="destroy", **UNKNOWN_USER, **with_key_pair)
     answer = salt_master.run("-p", "small", "web")
     assert "; the machine was destroyed. Cause: " in answer.stderr
@@ -107,7 +113,7 @@ def test_a_machine_that_does_not_let_in(salt_master, cloud, deployed, with_key_p
     assert (len(cloud.ledger), cloud.driver().list_nodes()) == (1, [])
 
 
-def test_a_machine_that_does_not_answer(salt_master, cloud, deployed):
+def test_machine_with_a_closed_port_is_an_error_after_the_timeout(salt_master, cloud, deployed):
     deployed(image=TURNKEY, ssh_port=1, ssh_connect_timeout=0.01)
     answer = salt_master.run("-p", "small", "web")
     (node,) = cloud.driver().list_nodes()
@@ -132,7 +138,7 @@ def inline(deployed, folder):
     return write, written
 
 
-def test_commands_on_a_machine_without_salt(salt_master, cloud, inline):
+def test_inline_script_without_deployment_runs_each_command(salt_master, cloud, inline):
     write, written = inline
     write(image=TURNKEY)
     answer = salt_master.run("-p", "small", "web")
@@ -146,7 +152,9 @@ def test_commands_on_a_machine_without_salt(salt_master, cloud, inline):
     assert not list(salt_master.folder.glob("**/pki/master/minions/web"))
 
 
-def test_commands_with_a_private_key_and_no_sudo(salt_master, inline, with_key_pair):
+def test_inline_script_with_private_key_and_without_sudo_runs_as_the_account(
+    salt_master, inline, with_key_pair
+):
     write, written = inline
     write(image=CIRROS, sudo=False, **with_key_pair)
     answer = salt_master.run("-p", "small", "web")
@@ -154,7 +162,7 @@ def test_commands_with_a_private_key_and_no_sudo(salt_master, inline, with_key_p
     assert written() == ["cirros", "cirros"]
 
 
-def test_commands_after_salt(salt_master, folder, inline):
+def test_inline_script_with_deployment_runs_after_the_installation(salt_master, folder, inline):
     write, written = inline
     write(image=TURNKEY, deploy=True)
     answer = salt_master.run("-p", "small", "web")
@@ -163,7 +171,7 @@ def test_commands_after_salt(salt_master, folder, inline):
     assert (folder / "installed" / "minion").exists()
 
 
-def test_commands_on_machines_of_a_map(salt_master, inline):
+def test_inline_script_with_a_map_runs_on_each_machine(salt_master, inline):
     write, written = inline
     write(image=TURNKEY)
     salt_master.write("web.map", {"small": ["web1", "web2"]})
@@ -172,7 +180,7 @@ def test_commands_on_machines_of_a_map(salt_master, inline):
     assert written() == ["root"] * 4
 
 
-def test_commands_by_salt_call(salt_master, folder, inline):
+def test_inline_script_from_salt_call_runs(salt_master, folder, inline):
     _, written = inline
     answer = salt_master.salt_call(
         "cloud.create",
@@ -197,7 +205,9 @@ def test_inline_script_without_login_is_an_error(salt_master, cloud, inline):
     assert answer.status == 1
 
 
-def test_commands_need_a_way_in_as_salt_does(salt_master, cloud, inline):
+def test_inline_script_with_invalid_settings_is_refused_before_any_charge(
+    salt_master, cloud, inline
+):
     write, _ = inline
     cloud.driver().create_key_pair("mine")
     for settings, message in [
@@ -223,9 +233,7 @@ def ed25519(cloud, folder):
     return {"keyname": "modern", "private_key": private_key(folder, text)}
 
 
-def test_with_an_ed25519_key_and_an_account_nothing_is_asked_for(
-    salt_master, cloud, inline, ed25519
-):
+def test_ed25519_key_with_an_account_requests_no_password(salt_master, cloud, inline, ed25519):
     write, written = inline
     write(image=CIRROS, ssh_username="cirros", sudo=False, **ed25519)
     answer = salt_master.run("-p", "small", "web")
@@ -234,7 +242,7 @@ def test_with_an_ed25519_key_and_an_account_nothing_is_asked_for(
     assert "GetPasswordData" not in [record.action for record in cloud.records]
 
 
-def test_with_an_ed25519_key_alone_salt_comes_as_root(salt_master, inline, ed25519):
+def test_ed25519_key_without_an_account_logs_in_as_root(salt_master, inline, ed25519):
     write, written = inline
     write(image=TURNKEY, deploy=True, **ed25519)
     answer = salt_master.run("-p", "small", "web")
@@ -244,7 +252,9 @@ def test_with_an_ed25519_key_alone_salt_comes_as_root(salt_master, inline, ed255
     assert warning in answer.stderr
 
 
-def test_root_is_a_choice_too(salt_master, cloud, inline, with_key_pair):
+def test_ssh_username_root_replaces_the_account_of_the_image(
+    salt_master, cloud, inline, with_key_pair
+):
     write, _ = inline
     # The account of this image is "cirros".
     write(image=CIRROS, ssh_username="root", wait_for_passwd_maxtries=1, **with_key_pair)
@@ -252,7 +262,7 @@ def test_root_is_a_choice_too(salt_master, cloud, inline, with_key_pair):
     assert re.search(r"ssh cannot log in to [0-9.]+ as 'root'", answer.stderr)
 
 
-def test_several_accounts_are_tried_with_a_password(salt_master, inline):
+def test_several_accounts_are_tried_in_order(salt_master, inline):
     write, written = inline
     # As in Salt's bootstrap, what logs in is never a setting for all clouds.
     everywhere = {"password": "wrong", "key_filename": "/nowhere", "ssh_gateway": "nowhere"}
@@ -263,7 +273,9 @@ def test_several_accounts_are_tried_with_a_password(salt_master, inline):
     assert written() == ["root", "root"]
 
 
-def test_an_account_of_the_provider_is_taken(salt_master, cloud, folder, inline, with_key_pair):
+def test_account_of_the_provider_without_a_profile_is_used(
+    salt_master, cloud, folder, inline, with_key_pair
+):
     # Where no profile is, Salt does not mix the provider's settings into those of a machine.
     _, written = inline
     known = {"ssh_username": "cirros", "sudo": False, "display_ssh_output": False}
@@ -335,7 +347,9 @@ def gateway():
     loop.close()
 
 
-def test_through_a_gateway(salt_master, cloud, folder, deployed, with_key_pair, gateway):
+def test_deployment_through_a_gateway_installs_a_minion(
+    salt_master, cloud, folder, deployed, with_key_pair, gateway
+):
     port, asked = gateway
     deployed(
         image=TURNKEY,
@@ -353,7 +367,7 @@ def test_through_a_gateway(salt_master, cloud, folder, deployed, with_key_pair, 
     assert set(asked) == {"date", f"nc -z -w5 -q0 {address} 22", f"nc -q0 {address} 22"}
 
 
-def test_with_an_agent(salt_master, folder, inline, with_key_pair):
+def test_key_in_an_agent_logs_in(salt_master, folder, inline, with_key_pair):
     if not shutil.which("ssh-agent"):
         pytest.skip("there is no ssh-agent: apt install openssh-client")
     environment = {**os.environ, "SSH_AUTH_SOCK": str(folder / "agent")}
@@ -377,7 +391,7 @@ def test_with_an_agent(salt_master, folder, inline, with_key_pair):
     assert written() == ["cirros", "cirros"]
 
 
-def test_a_password_goes_before_an_agent_that_has_no_key_of_the_machine(
+def test_machine_without_key_pair_uses_the_password_instead_of_the_agent(
     salt_master, folder, inline
 ):
     salt_master.environment["SSH_AUTH_SOCK"] = str(folder / "agent")
@@ -392,7 +406,7 @@ def test_a_password_goes_before_an_agent_that_has_no_key_of_the_machine(
 
 
 @pytest.mark.skipif(importlib.util.find_spec("winrm"), reason="it would wait for Windows")
-def test_windows_is_let_in_with_the_account_and_the_password(salt_master, cloud, deployed):
+def test_windows_machine_gets_the_initial_account(salt_master, cloud, deployed):
     deployed(image=TURNKEY, win_installer="salt.exe", use_winrm=True)
     answer = salt_master.run("-p", "small", "web")
     # Salt needs a package for it.
@@ -403,7 +417,9 @@ def test_windows_is_let_in_with_the_account_and_the_password(salt_master, cloud,
     assert deploying["win_installer"] == "salt.exe"
 
 
-def test_a_new_master_and_its_minion(salt_master, cloud, folder, deployed):
+def test_map_with_a_new_master_connects_the_minion_to_the_master(
+    salt_master, cloud, folder, deployed
+):
     deployed(image=TURNKEY)
     own = {"script_args": str(folder / "installed2")}
     (folder / "installed2").mkdir()
@@ -424,7 +440,9 @@ def test_a_new_master_and_its_minion(salt_master, cloud, folder, deployed):
     assert minion["master"] == address
 
 
-def test_settings_that_salt_honours(salt_master, cloud, folder, deployed, with_key_pair):
+def test_deployment_with_salts_own_settings_uses_each(
+    salt_master, cloud, folder, deployed, with_key_pair
+):
     deployed(
         image=TURNKEY,
         script_env={"COLOUR": "red"},
@@ -466,7 +484,7 @@ def test_unused_settings_are_logged(salt_master, cloud):
     ) in answer.stderr
 
 
-def test_all_that_salt_reads_is_known():
+def test_settings_that_salt_reads_are_not_reported_as_unused():
     (salt,) = importlib.util.find_spec("salt").submodule_search_locations
     source = "".join(
         (Path(salt) / file).read_text() for file in ("cloud/__init__.py", "utils/cloud.py")

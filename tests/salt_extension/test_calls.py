@@ -138,13 +138,13 @@ def answer_of(answer):
     return answer
 
 
-def test_no_function_is_left_out_here(salt_master):
+def test_tables_of_calls_have_every_function(salt_master):
     names = {name.removeprefix("mcs.") for name in salt_master.python(NAMES)}
     assert names == {*FUNCTIONS, *ACTIONS, *SALTS}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_function_in_a_way_of_salts(called, cloud, way):
+def test_function_called_in_each_way_returns_the_same_result(called, cloud, way):
     # Without a machine, Salt's extra actions find no provider.
     driver = cloud.driver()
     driver.create_node("web", "small", CIRROS, ex_duration="1H")
@@ -167,7 +167,7 @@ def test_every_function_in_a_way_of_salts(called, cloud, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_every_action_in_a_way_of_salts(called, cloud, way):
+def test_action_called_in_each_way_sends_its_arguments(called, cloud, way):
     driver = cloud.driver()
     node = driver.create_node("web", "small", CIRROS, ex_duration="1H")
     before = len(cloud.records)
@@ -200,7 +200,7 @@ def test_every_action_in_a_way_of_salts(called, cloud, way):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_is_spelt_wrong_and_what_is_for_salt_itself_is_refused(called, cloud, way):
+def test_unknown_argument_and_internal_function_are_refused_in_each_way(called, cloud, way):
     cloud.driver().create_node("web", "small", CIRROS)
     before = len(cloud.records)
     provider, machine = ("emulated", None), (None, "web")
@@ -240,7 +240,7 @@ def arguments_of(salt_master):
             yield name, args, named, argument, known.split(", ")
 
 
-def test_every_argument_takes_what_salt_reads_as_yaml(salt_master, cloud):
+def test_argument_that_is_a_yaml_scalar_is_read_as_text(salt_master, cloud):
     salt_master.write("cloud.conf.d/select.conf", {"query.selection": ["id"]})
     cloud.driver().create_node("web", "small", CIRROS)
     asked = [*arguments_of(salt_master)]
@@ -274,7 +274,7 @@ def test_every_argument_takes_what_salt_reads_as_yaml(salt_master, cloud):
     assert len(cloud.ledger) == before
 
 
-def test_metadata_without_text_is_refused_by_name(salt_master, cloud):
+def test_metadata_value_that_is_not_scalar_is_refused_by_name(salt_master, cloud):
     driver = cloud.driver()
     driver.create_node("web", "small", CIRROS)
     before = driver.ex_get_metadata("web")
@@ -293,7 +293,7 @@ def test_metadata_without_text_is_refused_by_name(salt_master, cloud):
     assert driver.ex_get_metadata("web") == before
 
 
-def test_an_argument_that_is_null_is_left_out(salt_master, cloud):
+def test_argument_that_is_null_is_not_sent(salt_master, cloud):
     driver = cloud.driver()
     driver.create_node("web", "small", CIRROS, ex_duration="1H")
     null = {"call": "action", "kwargs": {"duration": None}}
@@ -302,7 +302,7 @@ def test_an_argument_that_is_null_is_left_out(salt_master, cloud):
     assert "Duration" not in renewed.params
 
 
-def test_salt_call_from_the_command_line(salt_master, cloud):
+def test_salt_call_returns_results_and_reports_errors(salt_master, cloud):
     answer = salt_master.salt_call("cloud.action", "get_balance", "provider=emulated")
     assert answer.status == 0, answer.stderr
     balance = answer.data["local"]["emulated"]["mcs"]
@@ -338,7 +338,7 @@ destroyed already:
 """
 
 
-def test_states(salt_master, cloud, folder):
+def test_states_create_and_destroy_machines(salt_master, cloud, folder):
     (folder / "srv").mkdir()
     (folder / "srv" / "machines.sls").write_text(STATES)
     roots = f"--file-root={folder / 'srv'}"

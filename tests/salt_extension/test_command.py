@@ -17,7 +17,7 @@ pytestmark = needs_salt
 # Lists
 
 
-def test_what_there_is_to_choose_from(salt_master):
+def test_list_options_show_images_sizes_and_locations(salt_master):
     options = ("--list-images", "--list-sizes", "--list-locations")
     images, sizes, locations = map(
         only, salt_master.run_all(*([option, "emulated"] for option in options))
@@ -32,7 +32,7 @@ def test_what_there_is_to_choose_from(salt_master):
     }
 
 
-def test_queries_leave_out_what_is_gone(salt_master, cloud):
+def test_queries_list_no_machine_that_is_being_destroyed(salt_master, cloud):
     salt_master.write("cloud.conf.d/select.conf", {"query.selection": ["id", "state"]})
     driver = cloud.driver()
     image = driver.get_image(CIRROS)
@@ -68,7 +68,7 @@ def test_queries_leave_out_what_is_gone(salt_master, cloud):
 # Machines
 
 
-def test_the_life_of_a_machine(salt_master, cloud):
+def test_machine_is_created_and_destroyed_once_with_all_events(salt_master, cloud):
     # A listener for all events does not receive the secret either.
     everything = {"creating": {"keys": ["key", "image"]}, "created": {"keys": ["key", "size"]}}
     salt_master.write("cloud.conf.d/events.conf", {"filter_events": everything})
@@ -119,7 +119,7 @@ def test_the_life_of_a_machine(salt_master, cloud):
     }
 
 
-def test_what_salt_keeps_of_machines(salt_master, cloud, folder):
+def test_caches_of_salt_follow_the_machine(salt_master, cloud, folder):
     salt_master.write("cloud.conf.d/caches.conf", {"update_cachedir": True, "delete_sshkeys": True})
     driver = cloud.driver()
     node = driver.ex_get_node(driver.create_node("web", "small", CIRROS).id)
@@ -144,7 +144,7 @@ def test_what_salt_keeps_of_machines(salt_master, cloud, folder):
     assert (folder / "forgotten").read_text().splitlines() == forgotten
 
 
-def test_a_map_makes_several_machines_at_once(salt_master, cloud):
+def test_map_in_parallel_creates_each_machine_once(salt_master, cloud):
     salt_master.write(
         "cloud.profiles.d/more.conf",
         {"large": {"provider": "emulated", "image": TURNKEY, "size": "large"}},
@@ -171,7 +171,7 @@ def test_a_map_makes_several_machines_at_once(salt_master, cloud):
     assert cloud.driver().list_nodes() == []
 
 
-def test_actions_that_change_a_machine(salt_master, cloud):
+def test_actions_change_the_machine_and_fire_events(salt_master, cloud):
     driver = cloud.driver()
     actions = {
         "start": [],
@@ -224,7 +224,7 @@ def test_actions_that_change_a_machine(salt_master, cloud):
     )
 
 
-def test_actions_that_show_something(salt_master, cloud):
+def test_actions_without_effect_show_data_and_fire_no_event(salt_master, cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", CIRROS, ex_duration="1H")
     answers = salt_master.run_all(
@@ -250,7 +250,7 @@ def test_actions_that_show_something(salt_master, cloud):
     assert tags(salt_master) == []
 
 
-def test_the_password_of_a_machine_with_a_key_pair(salt_master, cloud, folder):
+def test_get_password_of_a_machine_with_key_pair_needs_the_private_key(salt_master, cloud, folder):
     driver = cloud.driver()
     pair = driver.create_key_pair("mine")
     node = driver.create_node("web", "small", TURNKEY, ex_keyname="mine")
@@ -264,7 +264,7 @@ def test_the_password_of_a_machine_with_a_key_pair(salt_master, cloud, folder):
     assert salt_master.call(ask) == [shown]
 
 
-def test_functions(salt_master, cloud, folder):
+def test_functions_with_arguments_return_results(salt_master, cloud, folder):
     driver = cloud.driver()
     nodes = {
         hours: driver.create_node(f"for{hours}", "small", TURNKEY, ex_duration=f"{hours}H")
@@ -317,7 +317,7 @@ def test_functions(salt_master, cloud, folder):
         ({"url": "nowhere"}, "The cloud provider 'emulated:mcs' is not set up properly: url: "),
     ],
 )
-def test_a_bad_provider_setting_is_named(salt_master, cloud, settings, message):
+def test_invalid_provider_setting_is_an_error_with_its_name(salt_master, cloud, settings, message):
     provider(salt_master, cloud, **settings)
     answer = salt_master.run("--list-sizes", "emulated")
     assert message in answer.stderr
@@ -328,7 +328,7 @@ def test_a_bad_provider_setting_is_named(salt_master, cloud, settings, message):
     assert cloud.records == []
 
 
-def test_a_missing_package_is_named(salt_master, folder):
+def test_missing_package_is_an_error_with_its_name(salt_master, folder):
     (folder / "lxml.py").write_text("raise ModuleNotFoundError('gone', name='lxml')")
     salt_master.environment["PYTHONPATH"] = str(folder)
     answer = salt_master.run("--list-sizes", "emulated")
@@ -345,7 +345,7 @@ def test_a_missing_package_is_named(salt_master, folder):
         assert "'emulated:mcs' is not set up" in failed["SaltCloudSystemExit"]
 
 
-def test_a_bad_profile_setting_is_named_and_nothing_is_made(salt_master, cloud, folder):
+def test_invalid_profile_setting_is_an_error_and_creates_no_machine(salt_master, cloud, folder):
     path = private_key(folder, cloud.driver().create_key_pair("mine").private_key)
     Path(path).chmod(0o644)
     profile(salt_master, image=None, size=None)
@@ -375,14 +375,14 @@ def test_a_bad_profile_setting_is_named_and_nothing_is_made(salt_master, cloud, 
     assert list(cloud.ledger) == []
 
 
-def test_a_refused_listing_is_said(salt_master, cloud):
+def test_refused_list_request_is_logged(salt_master, cloud):
     provider(salt_master, cloud, key="wrong")
     assert "could not be listed: DescribeInstances: " in salt_master.run("-Q").stderr
     (failed,) = salt_master.call(("list_nodes", [], {}))
     assert "DescribeInstances: " in failed["SaltCloudSystemExit"]
 
 
-def test_what_is_called_wrongly_is_said(salt_master, cloud):
+def test_wrong_call_is_an_error_that_says_the_right_call(salt_master, cloud):
     cloud.driver().create_node("web", "small", TURNKEY)
     answer = salt_master.run("-a", "stop", "web", "hard=True")
     assert "unknown argument 'hard'; known: force" in answer.stderr
@@ -413,7 +413,7 @@ def test_what_is_called_wrongly_is_said(salt_master, cloud):
 # Incomplete machines
 
 
-def test_what_becomes_of_machines_that_cannot_be_set_up(salt_master, cloud):
+def test_machine_that_cannot_be_set_up_is_treated_as_on_failure_says(salt_master, cloud):
     policies = {
         "usual": ({}, "is kept", "running"),
         "kept": ({"on_failure": "keep"}, "is kept", "running"),
@@ -446,7 +446,7 @@ def test_what_becomes_of_machines_that_cannot_be_set_up(salt_master, cloud):
     assert len(cloud.ledger) == len(policies)
 
 
-def test_the_error_of_a_single_machine_has_its_id(salt_master, cloud):
+def test_error_of_a_machine_that_does_not_start_has_its_id(salt_master, cloud):
     cloud.account.state.timing = dataclasses.replace(cloud.account.state.timing, boot_seconds=600)
     profile(salt_master, wait_for_ip_timeout=1)
     answer = salt_master.run("-p", "small", "web")
@@ -458,7 +458,7 @@ def test_the_error_of_a_single_machine_has_its_id(salt_master, cloud):
     assert answer.status == 1
 
 
-def test_one_of_several_fails_alone(salt_master, cloud):
+def test_machine_of_a_map_that_fails_leaves_the_others_unaffected(salt_master, cloud):
     cloud.inject(error(400), on="CreateInstance", times=1)
     salt_master.write("web.map", {"small": ["web1", "web2"]})
     made = salt_master.run("-m", str(salt_master.folder / "web.map"), "-P").data

@@ -38,7 +38,7 @@ def namesakes(requests_mock):
     )
 
 
-def test_salts_loader_is_led_to_the_driver():
+def test_entry_point_leads_to_the_package_of_the_driver():
     points = {point.value: point for point in entry_points(group="salt.loader")}
     package = points["libcloud_mcs.salt"].load()
     assert (Path(package.__file__).parent / "clouds" / "mcs.py").is_file()
@@ -47,7 +47,7 @@ def test_salts_loader_is_led_to_the_driver():
 # Settings
 
 
-def test_a_provider_takes_every_argument_of_the_driver(cloud):
+def test_provider_passes_each_setting_to_the_driver(cloud):
     driver = settings.driver_of(
         {
             "driver": "mcs",
@@ -76,12 +76,12 @@ def test_a_provider_takes_every_argument_of_the_driver(cloud):
         ({"id": "a", "key": "b", "page_size": 0}, r"page_size: "),
     ],
 )
-def test_a_provider_setting_that_is_wrong_is_named(provider, message):
+def test_invalid_setting_of_a_provider_is_an_error_with_its_name(provider, message):
     with pytest.raises(ValueError, match=message):
         settings.driver_of(provider)
 
 
-def test_providers_of_one_account_are_one(cloud):
+def test_providers_of_one_account_are_reduced_to_one(cloud):
     one = {"id": "a", "key": "b", "url": "http://example.com/mcs/v1"}
     same = {**one, "url": "http://example.com:80/mcs/v1", "region": "Beijing", "timeout": 5}
     providers = {
@@ -100,7 +100,7 @@ def test_providers_of_one_account_are_one(cloud):
     assert settings.unique_accounts({}, ()) == {}
 
 
-def test_a_profile_has_what_it_says_and_what_is_usual():
+def test_profile_has_its_settings_and_the_defaults():
     said = {"image": "i", "size": "s", "keyname": "k", "duration": "1H"}
     profile = settings.Profile.read(said.get)
     assert profile == settings.Profile(
@@ -123,11 +123,11 @@ def test_a_profile_has_what_it_says_and_what_is_usual():
         ({"deploy": False, "inline_script": ["date"]}, True),
     ],
 )
-def test_salt_gets_into_a_machine_only_when_there_is_something_to_do(said, entered):
+def test_profile_needs_login_only_to_deploy_or_run_commands(said, entered):
     assert settings.Profile.read({"image": "i", "size": "s", **said}.get).needs_login is entered
 
 
-def test_settings_that_yaml_reads_as_numbers_are_text():
+def test_profile_setting_that_yaml_reads_as_number_becomes_text():
     said = {
         "image": 1,
         "size": 2,
@@ -173,7 +173,7 @@ def test_settings_that_yaml_reads_as_numbers_are_text():
         ({"wait_for_ip_interval": 0}, r"wait_for_ip_interval: expected whole seconds above 0"),
     ],
 )
-def test_a_profile_setting_that_is_wrong_is_named(said, message):
+def test_invalid_setting_of_a_profile_is_an_error_with_its_name(said, message):
     with pytest.raises(ValueError, match=message):
         settings.Profile.read({"image": "i", "size": "s", **said}.get)
 
@@ -196,7 +196,7 @@ def test_profile_with_location_and_security_group_passes_both_to_create_node():
     assert (args["location"], args["ex_security_group"]) == ("zone", "group")
 
 
-def test_unused_settings_are_returned():
+def test_unused_returns_settings_that_nothing_reads():
     machine = {
         "name": "web",
         "image": "i",
@@ -215,7 +215,7 @@ def test_unused_settings_are_returned():
 # Arguments of commands
 
 
-def test_arguments_of_a_command():
+def test_read_checks_for_missing_and_unknown_arguments():
     assert arguments.read({"size": "small"}, ["size"], ["duration"]) == {
         "size": "small",
         "duration": None,
@@ -229,7 +229,7 @@ def test_arguments_of_a_command():
         arguments.read({"sise": "x"}, ["size"])
 
 
-def test_what_salt_adds_to_arguments_is_left_out():
+def test_arguments_that_salt_adds_are_removed():
     added = {"__pub_fun": "cloud.action", "__pub_arg": [{"__kwarg__": True}], "__kwarg__": True}
     assert arguments.read(arguments.merge({"size": "small"}, added), ["size"]) == {"size": "small"}
     assert arguments.entries(arguments.merge({**added, "role": "db"}, {})) == {"role": "db"}
@@ -251,7 +251,7 @@ def test_what_salt_adds_to_arguments_is_left_out():
         (datetime(2013, 1, 2, 3, 4), "2013-01-02 03:04:00"),
     ],
 )
-def test_scalars_that_salt_reads_as_yaml_become_text(value, text):
+def test_text_of_a_yaml_scalar_is_its_text(value, text):
     assert arguments.text(value, "note") == text
 
 
@@ -266,12 +266,12 @@ def test_scalars_that_salt_reads_as_yaml_become_text(value, text):
         (b"x", "bytes"),
     ],
 )
-def test_what_has_no_text_is_refused_by_name(value, got):
+def test_text_of_a_value_that_is_not_scalar_is_an_error_with_its_name(value, got):
     with pytest.raises(ValueError, match=f"note: expected text, got {got}; "):
         arguments.text(value, "note")
 
 
-def test_a_switch_is_read_as_yaml_does():
+def test_flag_accepts_the_words_of_yaml():
     for value in ("true", "True", "YES", "on", "1"):
         assert arguments.flag(value, "force") is True
     for value in ("false", "No", "OFF", "0", None):
@@ -312,7 +312,7 @@ def test_timespan_adds_hours_and_days():
 # Machines
 
 
-def test_no_machine_is_lost_from_a_list_and_none_on_its_way_out_is_in_it(namesakes):
+def test_list_with_equal_names_has_every_machine_that_is_not_being_destroyed(namesakes):
     listed = machines.list_machines(namesakes)
     assert {name: node.id for name, node in listed.items()} == {
         "web": "i-1",
@@ -321,7 +321,7 @@ def test_no_machine_is_lost_from_a_list_and_none_on_its_way_out_is_in_it(namesak
     }
 
 
-def test_a_machine_is_found_by_its_name_or_its_id(namesakes):
+def test_find_accepts_a_unique_name_or_an_id(namesakes):
     assert machines.find(namesakes, "db").id == "i-3"
     assert machines.find(namesakes, "i-2").name == "web"
     with pytest.raises(
@@ -333,7 +333,7 @@ def test_a_machine_is_found_by_its_name_or_its_id(namesakes):
             machines.find(namesakes, gone)
 
 
-def test_a_machine_that_is_looked_for_may_be_gone(cloud):
+def test_find_if_any_ignores_a_machine_that_is_being_destroyed(cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     assert machines.find_if_any(driver, "web").id == node.id
@@ -346,14 +346,14 @@ def test_a_machine_that_is_looked_for_may_be_gone(cloud):
     assert machines.find_if_any(driver, "nothing") is None
 
 
-def test_machine_destroyed_by_another_client_is_destroyed(cloud):
+def test_destroy_accepts_a_machine_that_no_longer_exists(cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     driver.destroy_node(node)
     machines.destroy(driver, node)
 
 
-def test_an_answer_that_is_lost_is_looked_for(cloud):
+def test_destroy_with_a_lost_response_checks_that_the_machine_is_gone(cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     cloud.inject(html(502, after=True), on="TerminateInstance")
@@ -361,7 +361,7 @@ def test_an_answer_that_is_lost_is_looked_for(cloud):
     assert driver.list_nodes() == []
 
 
-def test_a_machine_that_is_still_there_is_not(cloud):
+def test_destroy_raises_the_error_if_the_machine_still_exists(cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     cloud.inject(error(400, "No destroying"), on="TerminateInstance")
@@ -372,7 +372,7 @@ def test_a_machine_that_is_still_there_is_not(cloud):
         machines.destroy(driver, node)
 
 
-def test_an_address_of_a_machine(cloud):
+def test_address_of_a_missing_interface_is_an_error(cloud):
     driver = cloud.driver()
     node = driver.ex_get_node(driver.create_node("web", "small", TURNKEY).id)
     for interface in ("public_ips", "private_ips"):
@@ -382,7 +382,7 @@ def test_an_address_of_a_machine(cloud):
         machines.address(node, "private_ips")
 
 
-def test_the_leases_that_end_soon(cloud):
+def test_expiring_returns_leases_that_end_within_the_time(cloud):
     driver = cloud.driver()
     for hours in (5, 1, 3, 300):
         driver.create_node(f"for{hours}", "small", TURNKEY, ex_duration=f"{hours}H")
@@ -395,7 +395,7 @@ def test_the_leases_that_end_soon(cloud):
     assert machines.expiring(driver, timedelta(days=1)).keys() == {"for1", "for3", "for5"}
 
 
-def test_a_machine_that_goes_away_while_leases_are_asked_for_is_left_out(cloud):
+def test_expiring_leaves_out_a_machine_destroyed_meanwhile(cloud):
     # One after another, so that it goes before it is asked about.
     driver = cloud.driver(concurrency=1)
     for name in ("first", "second"):
@@ -405,7 +405,7 @@ def test_a_machine_that_goes_away_while_leases_are_asked_for_is_left_out(cloud):
     assert machines.expiring(driver, timedelta(days=1)).keys() == {"first"}
 
 
-def test_where_a_machine_is_reached_the_profile_says(cloud):
+def test_wait_returns_the_address_of_the_profiles_interface(cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     for interface in ("public_ips", "private_ips"):
@@ -415,7 +415,7 @@ def test_where_a_machine_is_reached_the_profile_says(cloud):
         assert running.state is NodeState.RUNNING
 
 
-def test_interrupted_creation_logs_the_machine(cloud, caplog):
+def test_interrupted_setup_logs_the_machine_and_keeps_it(cloud, caplog):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     with (
@@ -428,7 +428,7 @@ def test_interrupted_creation_logs_the_machine(cloud, caplog):
     assert driver.ex_get_node(node).state is NodeState.RUNNING
 
 
-def test_a_machine_is_given_up_as_its_profile_says(cloud):
+def test_failed_setup_is_cleaned_up_as_on_failure_says(cloud):
     driver = cloud.driver()
     for on_failure, status in (("keep", "running"), ("expire", "ready")):
         node = driver.create_node(on_failure, "small", TURNKEY)
@@ -441,7 +441,7 @@ def test_a_machine_is_given_up_as_its_profile_says(cloud):
 
 
 @pytest.mark.parametrize("on_failure", ["expire", "destroy"])
-def test_failed_cleanup_is_reported(cloud, on_failure):
+def test_failed_cleanup_is_in_the_message_of_the_error(cloud, on_failure):
     driver = cloud.driver()
     node = driver.create_node("web", "small", TURNKEY)
     driver.destroy_node(node)
@@ -454,7 +454,7 @@ def test_failed_cleanup_is_reported(cloud, on_failure):
     assert str(failed.value).endswith("Cause: no way")
 
 
-def test_values_become_such_that_salt_can_show_them():
+def test_plain_converts_values_to_types_of_json():
     at = datetime(2030, 1, 2, tzinfo=timezone.utc)
     assert machines.plain(Balance(Decimal("9.90"), at)) == {
         "amount": "9.90",
@@ -465,7 +465,7 @@ def test_values_become_such_that_salt_can_show_them():
     assert type(shown["state"]) is str
 
 
-def test_a_machine_without_an_address_where_it_is_waited_for_says_what_to_set(requests_mock):
+def test_wait_for_a_missing_address_is_an_error_that_names_the_setting(requests_mock):
     row = {"instanceId": "i-1", "instanceName": "web", "status": "running"}
     row["ipAddresses"] = "10.0.0.1"
     answer = {"DescribeInstancesResponse": {"InstanceSet": {"Instance": [row]}}}

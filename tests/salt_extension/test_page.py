@@ -77,7 +77,9 @@ def shell(folder):
     bus.close()
 
 
-def test_the_page_leads_to_a_working_result(folder, emulator, shell, node_network, port_22):
+def test_blocks_of_the_page_run_in_order_and_print_their_text(
+    folder, emulator, shell, node_network, port_22
+):
     # An unused network instead of the page's.
     network, page = node_network.removesuffix(".0/24"), PAGE.read_text()
     page = page.replace("127.77.0.0/16", node_network).replace("127.77.0.", f"{network}.")

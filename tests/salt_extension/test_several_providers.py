@@ -70,7 +70,7 @@ def accepted_key(salt_master, name):
 
 
 @pytest.mark.usefixtures("twice")
-def test_an_account_is_listed_once(salt_master, cloud):
+def test_account_of_two_providers_is_listed_once(salt_master, cloud):
     make(cloud, "web")
     before = count(cloud, "DescribeInstances")
     some, everything = salt_master.run_all(["-Q"], ["-F"])
@@ -81,7 +81,7 @@ def test_an_account_is_listed_once(salt_master, cloud):
 
 @pytest.mark.parametrize("options", [[], ["-P"]])
 @pytest.mark.usefixtures("twice")
-def test_a_machine_is_destroyed_once_and_reported_so(salt_master, cloud, options):
+def test_machine_of_two_equal_providers_is_destroyed_and_reported_once(salt_master, cloud, options):
     make(cloud, "web", "db")
     key = accepted_key(salt_master, "web")
     answer = salt_master.run("-d", "web", *options)
@@ -93,9 +93,7 @@ def test_a_machine_is_destroyed_once_and_reported_so(salt_master, cloud, options
 
 
 @pytest.mark.usefixtures("unlike")
-def test_a_machine_of_two_providers_is_destroyed_once_and_for_the_second_it_is_gone(
-    salt_master, cloud
-):
+def test_machine_of_two_unlike_providers_is_destroyed_once_and_reported_twice(salt_master, cloud):
     make(cloud, "web", "db")
     key = accepted_key(salt_master, "web")
     answer = salt_master.run("-d", "web")
@@ -109,7 +107,7 @@ def test_a_machine_of_two_providers_is_destroyed_once_and_for_the_second_it_is_g
 
 
 @pytest.mark.usefixtures("unlike")
-def test_a_machine_of_two_providers_is_destroyed_by_both_at_once(salt_master, cloud):
+def test_machine_of_two_unlike_providers_is_destroyed_in_parallel(salt_master, cloud):
     make(cloud, "web", "db")
     answer = salt_master.run("-d", "web", "-P")
     assert answer.data == {alias: {"mcs": {"web": True}} for alias in ("first", "second")}
@@ -118,7 +116,9 @@ def test_a_machine_of_two_providers_is_destroyed_by_both_at_once(salt_master, cl
 
 
 @pytest.mark.parametrize(("action", "fixture"), [("stop", "twice"), ("reboot", "unlike")])
-def test_an_action_is_done_once(salt_master, cloud, request, action, fixture):
+def test_action_on_a_machine_of_two_providers_is_done_once(
+    salt_master, cloud, request, action, fixture
+):
     request.getfixturevalue(fixture)
     make(cloud, "web")
     answer = salt_master.run("-a", action, "web", "nothing")
@@ -129,7 +129,7 @@ def test_an_action_is_done_once(salt_master, cloud, request, action, fixture):
 
 
 @pytest.mark.usefixtures("twice")
-def test_what_a_profile_of_the_second_provider_names_is_found(salt_master, cloud):
+def test_profile_of_the_second_provider_finds_the_machine(salt_master, cloud):
     made = salt_master.run("-p", "second", "web")
     assert made.data["web"]["state"] == "running"
     again = salt_master.run("-p", "first", "web")
@@ -139,7 +139,7 @@ def test_what_a_profile_of_the_second_provider_names_is_found(salt_master, cloud
     assert len(cloud.ledger) == 1
 
 
-def test_unknown_names(salt_master, cloud, twice):
+def test_unknown_machine_is_not_destroyed_and_reported(salt_master, cloud, twice):
     make(cloud, "web")
     answer = salt_master.run("-d", "web", "nothing")
     assert (answer.status, answer.data) == (0, {"first": {"mcs": {"web": True}}})
@@ -151,7 +151,7 @@ def test_unknown_names(salt_master, cloud, twice):
 
 
 @pytest.mark.usefixtures("twice")
-def test_a_map_is_made_listed_and_destroyed(salt_master, cloud):
+def test_map_of_the_second_provider_is_created_listed_and_destroyed(salt_master, cloud):
     make(cloud, "db")
     salt_master.write("web.map", {"second": ["web1", "web2"]})
     path = str(salt_master.folder / "web.map")
@@ -182,7 +182,7 @@ def hard(salt_master):
 
 @pytest.mark.parametrize("alias", ["first", "second"])
 @pytest.mark.usefixtures("twice")
-def test_a_hard_map_destroys_what_it_does_not_name(hard, cloud, alias):
+def test_hard_map_destroys_machines_that_the_map_does_not_name(hard, cloud, alias):
     make(cloud, "web", "old")
     answer = hard(**{alias: ["web", "new"]})
     assert answer.status == 0, answer.stderr
@@ -192,7 +192,7 @@ def test_a_hard_map_destroys_what_it_does_not_name(hard, cloud, alias):
 
 
 @pytest.mark.usefixtures("twice")
-def test_a_hard_map_of_both_providers(hard, cloud):
+def test_hard_map_of_both_providers_keeps_the_machines_of_both(hard, cloud):
     make(cloud, "web", "db", "old")
     answer = hard(first=["web"], second=["db"])
     assert answer.status == 0, answer.stderr
@@ -201,7 +201,7 @@ def test_a_hard_map_of_both_providers(hard, cloud):
     assert names(cloud.driver()) == ["db", "web"]
 
 
-def test_a_hard_map_and_a_machine_of_that_name_in_another_account(hard, cloud, other):
+def test_hard_map_destroys_a_machine_of_that_name_in_another_account(hard, cloud, other):
     make(cloud, "web")
     answer = hard(first=["web"])
     assert answer.status == 0, answer.stderr
@@ -210,7 +210,7 @@ def test_a_hard_map_and_a_machine_of_that_name_in_another_account(hard, cloud, o
 
 
 @pytest.mark.usefixtures("twice")
-def test_a_hard_map_and_a_machine_that_is_named_like_a_provider(hard, cloud):
+def test_hard_map_keeps_a_machine_named_like_a_provider(hard, cloud):
     # Salt also destroys what is named like the provider or the driver of what it destroys.
     make(cloud, "first", "mcs", "old")
     answer = hard(first=["first", "mcs"])
@@ -221,7 +221,7 @@ def test_a_hard_map_and_a_machine_that_is_named_like_a_provider(hard, cloud):
 # Other accounts
 
 
-def test_a_name_that_two_accounts_have(salt_master, cloud, other):
+def test_destroy_by_a_name_of_two_accounts_destroys_both_machines(salt_master, cloud, other):
     make(cloud, "web")
     # Salt shows both, asks, and destroys both.
     answer = salt_master.run("-d", "web")
@@ -229,7 +229,7 @@ def test_a_name_that_two_accounts_have(salt_master, cloud, other):
     assert names(cloud.driver()) == names(other) == []
 
 
-def test_an_id_names_one_machine(salt_master, cloud, other):
+def test_destroy_by_id_destroys_one_machine(salt_master, cloud, other):
     make(cloud, "web")
     (node,) = other.list_nodes()
     answer = salt_master.run("-a", "destroy", node.id)
@@ -238,7 +238,9 @@ def test_an_id_names_one_machine(salt_master, cloud, other):
 
 
 @pytest.mark.parametrize("options", [[], ["-P"]])
-def test_a_profile_names_one_machine(salt_master, cloud, other, options):
+def test_destroy_with_a_profile_destroys_the_machine_of_its_account(
+    salt_master, cloud, other, options
+):
     make(cloud, "web")
     answer = salt_master.run("-p", "second", "-d", "web", *options)
     assert answer.status == 0
@@ -249,7 +251,7 @@ def test_a_profile_names_one_machine(salt_master, cloud, other, options):
     assert (names(cloud.driver()), names(other)) == (["web"], [])
 
 
-def test_a_map_names_one_machine(salt_master, cloud, other):
+def test_destroy_with_a_map_destroys_the_machine_of_its_account(salt_master, cloud, other):
     make(cloud, "web")
     salt_master.write("web.map", {"first": ["web"], "unknown": ["web"]})
     answer = salt_master.run("-m", str(salt_master.folder / "web.map"), "-d")
@@ -258,7 +260,9 @@ def test_a_map_names_one_machine(salt_master, cloud, other):
     assert (names(cloud.driver()), names(other)) == ([], ["web"])
 
 
-def test_a_map_may_name_another_provider_than_the_profile_has(salt_master, cloud, other):
+def test_destroy_with_a_provider_in_the_map_destroys_the_machine_of_that_account(
+    salt_master, cloud, other
+):
     make(cloud, "web")
     salt_master.write("web.map", {"first": [{"web": {"provider": "second:mcs"}}]})
     answer = salt_master.run("-m", str(salt_master.folder / "web.map"), "-d")
@@ -266,7 +270,7 @@ def test_a_map_may_name_another_provider_than_the_profile_has(salt_master, cloud
     assert (names(cloud.driver()), names(other)) == (["web"], [])
 
 
-def test_a_map_from_a_program(salt_master, cloud, other):
+def test_hard_map_from_a_program_destroys_the_machines_of_other_accounts(salt_master, cloud, other):
     salt_master.write("cloud.conf.d/hard.conf", {"enable_hard_maps": True})
     make(cloud, "web", "old")
     answer = salt_master.salt_call("cloud.map_run", "hard=True", "map_data={first: [web]}")
@@ -277,7 +281,7 @@ def test_a_map_from_a_program(salt_master, cloud, other):
 # What goes wrong, and what others do
 
 
-def test_a_machine_that_is_on_its_way_out_is_destroyed(salt_master, cloud):
+def test_destroy_accepts_a_machine_that_is_being_destroyed(salt_master, cloud):
     make(cloud, "web")
     state = cloud.account.state
     state.timing = dataclasses.replace(state.timing, terminate_seconds=600)
@@ -306,7 +310,7 @@ print(json.dumps(answers))
 """
 
 
-def test_a_machine_that_cannot_be_destroyed_is_an_error_that_says_what_was(salt_master, cloud):
+def test_failed_destruction_is_an_error_with_the_machines_destroyed_before(salt_master, cloud):
     make(cloud, "web", "db", "one", "two")
     cloud.inject(error(400), on="TerminateInstance", nth=2, times=1)
     # Other commands are unaffected.
