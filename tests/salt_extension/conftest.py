@@ -9,33 +9,33 @@ from libcloud_mcs.emulator._account import AccountState
 
 @pytest.fixture
 def folder():
-    # Shorter than pytest's own, since there is a socket in it.
+    # The path is shorter than that of pytest's own folder, since a socket is in the folder.
     with tempfile.TemporaryDirectory() as path:
         yield Path(path)
 
 
 @pytest.fixture
 def passwords(monkeypatch):
-    """All passwords that clouds have made."""
-    made = []
+    """All passwords that emulators have generated."""
+    generated = []
     new_password = AccountState._new_password
 
-    def remembered(cloud):
-        made.append(new_password(cloud))
-        return made[-1]
+    def recorded(cloud):
+        generated.append(new_password(cloud))
+        return generated[-1]
 
-    monkeypatch.setattr(AccountState, "_new_password", remembered)
-    return made
+    monkeypatch.setattr(AccountState, "_new_password", recorded)
+    return generated
 
 
 @pytest.fixture
 def salt_master(folder, cloud, passwords):
-    """A Salt master whose provider is the emulated cloud; what it logs and fires has no secret."""
+    """A Salt master whose provider is the emulator. No log, event or error has a secret."""
     master = SaltMaster(folder)
     provider(master, cloud)
     profile(master)
     yield master
-    told = master.told
+    output = master.output
     master.close()
-    assert [secret for secret in (cloud.secret, *passwords) if secret in told] == []
-    assert "PRIVATE KEY" not in told
+    assert [secret for secret in (cloud.secret, *passwords) if secret in output] == []
+    assert "PRIVATE KEY" not in output

@@ -1,4 +1,4 @@
-"""What a Salt master has of salt-cloud: configuration, the command, and the bus for its events."""
+"""The configuration of a Salt master, its command ``salt-cloud``, and its event bus."""
 
 import importlib.util
 import json
@@ -24,31 +24,31 @@ BIN = Path(sys.executable).parent
 CIRROS = "cirros-0.3.0-x86_64.qcow2"
 TURNKEY = "turnkey-core-12.0-squeeze-x86.qcow2"
 
-#: Calls functions of the driver as salt.cloud does, and prints what came of each.
+#: Calls functions of the driver as salt.cloud does, and prints the results.
 CALLS = """
 import json, sys
 import salt.config, salt.loader, salt.utils.context
 clouds = salt.loader.clouds(salt.config.cloud_config(sys.argv[1]))
-answers = []
+results = []
 for function, args, kwargs in json.loads(sys.argv[2]):
     function = clouds[f"mcs.{function}"]
     with salt.utils.context.func_globals_inject(
         function, __active_provider_name__="emulated:mcs"
     ):
         try:
-            answers.append(function(*args, **kwargs))
+            results.append(function(*args, **kwargs))
         except Exception as error:
-            answers.append({type(error).__name__: str(error)})
-print(json.dumps(answers))
+            results.append({type(error).__name__: str(error)})
+print(json.dumps(results))
 """
 
 
-def in_a_hurry(folder):
+def short_sleeps(folder):
     """
-    Create Salt's sleeps short: it has one of a second and a half for each of some twenty commands.
+    Shorten Salt's sleeps: Salt sleeps one and a half seconds for each of about twenty commands.
 
-    :param folder: Where the means for it are put.
-    :return: What the environment of a command needs.
+    :param folder: The folder for a module that every Python loads at its start.
+    :return: The variables to add to the environment of a command.
     """
     (folder / "sitecustomize.py").write_text(
         "import time\nsleep = time.sleep\ntime.sleep = lambda seconds: sleep(seconds / 100)\n"
@@ -58,7 +58,7 @@ def in_a_hurry(folder):
 
 class EventBus:
     """
-    The socket where a master hears events.
+    The socket on which a master receives events.
 
     :param folder: The master's ``sock_dir``. Its path must be short, as that of any socket.
     """
@@ -77,7 +77,7 @@ class EventBus:
         self._listener.close()
         self._thread.join()
 
-    def heard(self):
+    def events(self):
         """Return the tags and data of all events, in the order of the connections."""
         self._marked.clear()
         with socket.socket(socket.AF_UNIX) as mark:
@@ -95,7 +95,7 @@ class EventBus:
             except OSError:
                 return
             with connection, connection.makefile("rb") as stream:
-                # Each event is a message of so many bytes; none at all is our mark.
+                # Each event is a message after its length; the length 0 is the mark.
                 while length := stream.read(4):
                     if size := int.from_bytes(length, "big"):
                         message = msgpack.unpackb(stream.read(size))
@@ -109,17 +109,17 @@ class SaltMaster:
     """
     The configuration of a Salt master in a folder, without a master.
 
-    :param folder: Where everything is; its path must be short, for a socket is in it.
+    :param folder: The folder for all files. Its path must be short, since a socket is in it.
     """
 
     def __init__(self, folder):
         self.folder = folder
-        #: What the commands have written where errors are.
-        self.said = []
+        #: The standard error of each command.
+        self._stderr = []
         self.log = folder / "log"
         self.environment = dict(os.environ, HOME=str(folder))
         self.write("minion", {"root_dir": str(folder), "id": "here", "file_client": "local"})
-        # As a master has it. Several that make it at once, with "-P", are too much for Salt.
+        # A master has this folder. Salt fails if several processes, with "-P", create it at once.
         (folder / "etc/salt/pki/master/minions").mkdir(parents=True)
         self.write("master", {"root_dir": str(folder), "sock_dir": str(folder)})
         self.write(
@@ -131,7 +131,7 @@ class SaltMaster:
                 "log_file": str(self.log),
                 # Quicker than Salt's own.
                 "keysize": 2048,
-                # Everything that Salt and the driver have to say.
+                # All messages of Salt and of the driver.
                 "log_level_logfile": "all",
             },
         )
@@ -142,8 +142,8 @@ class SaltMaster:
 
     @property
     def events(self):
-        """What was fired: tags and data."""
-        return self._bus.heard()
+        """The tags and data of all events."""
+        return self._bus.events()
 
     def write(self, name, content):
         """Write a configuration file; JSON is YAML too."""
@@ -157,34 +157,35 @@ class SaltMaster:
         return self._run([*command, *words])
 
     def salt_call(self, *words):
-        """Run salt-call, which carries a function of a minion out."""
+        """Run salt-call, which calls a function of a minion."""
         command = [BIN / "salt-call", "--local", "-c", self.folder, "--no-color", "--out", "json"]
         return self._run([*command, *words])
 
     def run_all(self, *commands):
-        """Run salt-cloud several times, two at once: Salt takes long to begin."""
+        """Run salt-cloud several times, two at once, since Salt starts slowly."""
         with ThreadPoolExecutor(2) as pool:
             return list(pool.map(lambda words: self.run(*words), commands))
 
     def call(self, *calls):
         """
-        Call functions of the driver, all in one process; an error is ``{its class: its text}``.
+        Call functions of the driver in one process.
 
-        :param calls: Of each its name, its arguments and its named arguments.
+        :param calls: The name, arguments and named arguments of each call.
+        :return: The results; of an error ``{its class: its text}``.
         """
         return self.python(CALLS, json.dumps(calls))
 
     def python(self, program, *words):
         """Run a program that prints JSON; its first argument is the path of the configuration."""
-        answer = self._run([sys.executable, "-c", program, self.folder / "cloud", *words])
-        assert answer.status == 0, answer.stderr
-        return answer.data
+        result = self._run([sys.executable, "-c", program, self.folder / "cloud", *words])
+        assert result.status == 0, result.stderr
+        return result.data
 
     @property
-    def told(self):
-        """All that was logged, fired, or written where errors are."""
+    def output(self):
+        """The log, the events and the standard error of all commands."""
         log = self.log.read_text() if self.log.exists() else ""
-        return "\n".join([log, *self.said, str(self.events)])
+        return "\n".join([log, *self._stderr, str(self.events)])
 
     def _run(self, command):
         done = subprocess.run(
@@ -195,12 +196,12 @@ class SaltMaster:
             text=True,
             timeout=120,
         )
-        self.said.append(done.stderr)
-        return Answer(done.returncode, done.stdout, done.stderr)
+        self._stderr.append(done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr)
 
 
-class Answer(NamedTuple):
-    """What came of a command."""
+class Result(NamedTuple):
+    """The result of a command."""
 
     status: int
     stdout: str
@@ -208,7 +209,7 @@ class Answer(NamedTuple):
 
     @property
     def data(self):
-        """What it printed, which must be JSON."""
+        """The standard output, which must be JSON."""
         try:
             return json.loads(self.stdout)
         except ValueError:
@@ -216,7 +217,7 @@ class Answer(NamedTuple):
 
 
 def of(cloud, account=None, **settings):
-    """Return the settings of a provider for an account of a cloud, the first by default."""
+    """Return the settings of a provider for an account of a cloud, by default the first."""
     account = account or cloud.account
     return {
         "driver": "mcs",
@@ -242,10 +243,10 @@ def tags(master):
     return [tag for tag, _ in master.events]
 
 
-def only(answer):
-    """What one provider's one driver answered."""
-    assert answer.status == 0, answer.stderr
-    return answer.data["emulated"]["mcs"]
+def only(result):
+    """Return the result of the only provider and driver."""
+    assert result.status == 0, result.stderr
+    return result.data["emulated"]["mcs"]
 
 
 def private_key(folder, text):

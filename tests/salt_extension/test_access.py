@@ -1,4 +1,4 @@
-"""How Salt gets into a machine; none of it needs Salt."""
+"""The login of Salt to a machine, without Salt."""
 
 import copy
 import json
@@ -20,18 +20,18 @@ WINDOWS = {"win_installer": "salt.exe"}
 
 @pytest.fixture
 def key(tmp_path, monkeypatch):
-    """The path of a private key, which is in a folder that is home."""
+    """The path of a private key in the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "key"
     path.touch(0o600)
     return str(path)
 
 
-def read(agent=False, **said):
-    return Access.read(said.get, agent)
+def read(agent=False, **settings):
+    return Access.read(settings.get, agent)
 
 
-# What is said
+# Settings
 
 
 @pytest.mark.parametrize("name", ["private_key", "key_filename", "ssh_keyfile"])
@@ -53,7 +53,7 @@ def test_private_key_without_key_pair_is_accepted(key):
 
 
 @pytest.mark.parametrize(
-    ("said", "usernames"),
+    ("settings", "usernames"),
     [
         ({}, ()),
         ({"ssh_username": "root"}, ("root",)),
@@ -62,8 +62,8 @@ def test_private_key_without_key_pair_is_accepted(key):
         ({"win_username": "Admin", **WINDOWS}, ("Admin",)),
     ],
 )
-def test_access_takes_the_usernames_of_the_operating_system(said, usernames):
-    assert read(**said).usernames == usernames
+def test_access_takes_the_usernames_of_the_operating_system(settings, usernames):
+    assert read(**settings).usernames == usernames
 
 
 def test_agent_is_used_only_with_a_key_pair_and_without_other_login(key):
@@ -84,28 +84,28 @@ def test_windows_machine_uses_the_private_key_only_for_the_password(key):
 
 
 def test_gateway_settings_are_converted_to_the_form_of_salt(key):
-    said = {"ssh_gateway": "bastion", "ssh_gateway_private_key": "~/key"}
+    settings = {"ssh_gateway": "bastion", "ssh_gateway_private_key": "~/key"}
     usual = {
         "ssh_gateway": "bastion",
         "ssh_gateway_user": "root",
         "ssh_gateway_key": key,
         "ssh_gateway_command": "nc -q0 %h %p",
     }
-    assert read(**said).gateway == usual
+    assert read(**settings).gateway == usual
     more = {"ssh_gateway_port": 2222, "ssh_gateway_username": "jump", "ssh_gateway_command": "-W"}
-    assert read(**said, **more).gateway == {
+    assert read(**settings, **more).gateway == {
         **usual,
         "ssh_gateway": "bastion:2222",
         "ssh_gateway_user": "jump",
         "ssh_gateway_command": "-W",
     }
-    said["ssh_gateway"] = "bastion:22"
-    assert read(**said, ssh_gateway_port=2222).gateway["ssh_gateway"] == "bastion:22"
+    settings["ssh_gateway"] = "bastion:22"
+    assert read(**settings, ssh_gateway_port=2222).gateway["ssh_gateway"] == "bastion:22"
     assert read().gateway is None
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("settings", "message"),
     [
         ({"keyname": "k"}, "private_key: the path of the private key of 'keyname' is required"),
         ({"keyname": "k", "ssh_username": "root"}, "private_key: the path of the private key"),
@@ -124,21 +124,21 @@ def test_gateway_settings_are_converted_to_the_form_of_salt(key):
         ),
     ],
 )
-def test_invalid_login_setting_is_an_error_with_its_name(said, message):
+def test_invalid_login_setting_is_an_error_with_its_name(settings, message):
     with pytest.raises(ValueError, match=message) as raised:
-        read(**said)
+        read(**settings)
     assert "secret" not in str(raised.value)
     assert "123" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "settings",
     [{"private_key": "~/key"}, {"ssh_gateway": "b", "ssh_gateway_private_key": "~/key"}],
 )
-def test_key_file_that_others_can_read_is_refused(key, said, tmp_path):
+def test_key_file_that_others_can_read_is_refused(key, settings, tmp_path):
     (tmp_path / "key").chmod(0o640)
     with pytest.raises(ValueError, match="expected the mode 0400 or 0600"):
-        read(**said)
+        read(**settings)
 
 
 def test_key_pair_with_password_needs_no_key():
@@ -151,23 +151,25 @@ def test_key_pair_with_password_needs_no_key():
 
 
 def test_access_lists_the_settings_that_it_reads():
-    asked = set()
+    requested = set()
 
     def setting(name):
-        asked.add(name)
+        requested.add(name)
 
-    read_them = Access.read(setting)
-    assert read_them == Access()
-    assert {"password", "key_filename", "ssh_keyfile", "ssh_gateway"} <= asked & set(NEVER_GLOBAL)
-    assert {"private_key", "ssh_gateway"} <= asked & set(SETTINGS)
+    access = Access.read(setting)
+    assert access == Access()
+    assert {"password", "key_filename", "ssh_keyfile", "ssh_gateway"} <= requested & set(
+        NEVER_GLOBAL
+    )
+    assert {"private_key", "ssh_gateway"} <= requested & set(SETTINGS)
 
 
-# What a machine tells
+# The initial account and password
 
 
 @pytest.fixture
-def ask(cloud):
-    """Completes what a profile says with what a machine tells; gives what was asked for too."""
+def complete(cloud):
+    """Return a function that completes a login, and returns it with the actions requested."""
     driver = cloud.driver()
 
     def completed(access, image=TURNKEY, **made_with):
@@ -188,30 +190,30 @@ def ask(cloud):
         Access(usernames=("Administrator",), password="p", windows=True),
     ],
 )
-def test_complete_login_sends_no_request(ask, access):
-    assert ask(access) == (access, [])
+def test_complete_login_sends_no_request(complete, access):
+    assert complete(access) == (access, [])
 
 
-def test_login_without_account_and_password_gets_both_from_the_endpoint(cloud, ask):
-    access, asked = ask(Access())
-    told = cloud.driver().ex_get_password_data("web")
-    assert access == Access(usernames=("root",), password=told.password)
-    assert asked == ["GetPasswordData"]
+def test_login_without_account_and_password_gets_both_from_the_endpoint(cloud, complete):
+    access, requested = complete(Access())
+    initial = cloud.driver().ex_get_password_data("web")
+    assert access == Access(usernames=("root",), password=initial.password)
+    assert requested == ["GetPasswordData"]
 
 
-def test_account_or_password_of_the_profile_is_kept(cloud, ask):
-    access, _ = ask(Access(password="mine"))
+def test_account_or_password_of_the_profile_is_kept(cloud, complete):
+    access, _ = complete(Access(password="mine"))
     assert access == Access(usernames=("root",), password="mine")
     cloud.driver().destroy_node("web")
-    access, _ = ask(Access(usernames=("root", "admin")))
-    told = cloud.driver().ex_get_password_data("web")
-    assert access == Access(usernames=("root", "admin"), password=told.password)
+    access, _ = complete(Access(usernames=("root", "admin")))
+    initial = cloud.driver().ex_get_password_data("web")
+    assert access == Access(usernames=("root", "admin"), password=initial.password)
 
 
-def test_login_with_ssh_key_decrypts_the_password_with_that_key(cloud, ask, tmp_path):
+def test_login_with_ssh_key_decrypts_the_password_with_that_key(cloud, complete, tmp_path):
     path = tmp_path / "key"
     path.write_text(cloud.driver().create_key_pair("mine").private_key)
-    access, _ = ask(Access(key_filename=str(path)), image=CIRROS, ex_keyname="mine")
+    access, _ = complete(Access(key_filename=str(path)), image=CIRROS, ex_keyname="mine")
     assert access == Access(usernames=("cirros",), key_filename=str(path))
 
 
@@ -219,13 +221,15 @@ def test_repr_of_access_has_no_password():
     assert "secret" not in repr(Access(password="secret"))
 
 
-def test_windows_machine_with_key_pair_logs_in_with_the_decrypted_password(cloud, ask, tmp_path):
+def test_windows_machine_with_key_pair_logs_in_with_the_decrypted_password(
+    cloud, complete, tmp_path
+):
     path = tmp_path / "key"
     path.write_text(cloud.driver().create_key_pair("mine").private_key)
     wanted = Access(private_key=str(path), windows=True)
-    access, _ = ask(wanted, ex_keyname="mine")
-    told = cloud.driver().ex_get_password_data("web", str(path))
-    assert access.bootstrap_settings() == {"win_username": "root", "win_password": told.password}
+    access, _ = complete(wanted, ex_keyname="mine")
+    initial = cloud.driver().ex_get_password_data("web", str(path))
+    assert access.bootstrap_settings() == {"win_username": "root", "win_password": initial.password}
 
 
 @pytest.mark.parametrize(
@@ -237,40 +241,40 @@ def test_windows_machine_with_key_pair_logs_in_with_the_decrypted_password(cloud
     ],
 )
 def test_refused_request_for_the_account_falls_back_to_the_default_account(
-    cloud, ask, caplog, access, account
+    cloud, complete, caplog, access, account
 ):
     cloud.inject(error(400, "No such thing"), on="GetPasswordData")
     with caplog.at_level(logging.WARNING):
-        access, _ = ask(access)
+        access, _ = complete(access)
     assert access.usernames == (account,)
-    said = f"The account of the machine 'web' is unknown, Salt tries '{account}'"
-    assert said in caplog.text
+    warning = f"The account of the machine 'web' is unknown, Salt tries '{account}'"
+    assert warning in caplog.text
     assert "No such thing" in caplog.text
 
 
-def test_unreadable_key_falls_back_to_the_default_account_with_a_warning(ask, caplog, key):
-    access, asked = ask(Access(key_filename=key))
-    assert (access.usernames, asked) == (("root",), [])
+def test_unreadable_key_falls_back_to_the_default_account_with_a_warning(complete, caplog, key):
+    access, requested = complete(Access(key_filename=key))
+    assert (access.usernames, requested) == (("root",), [])
     assert "is unknown, Salt tries 'root': private_key: " in caplog.text
 
 
-def test_refused_request_for_the_password_is_an_error(cloud, ask):
+def test_refused_request_for_the_password_is_an_error(cloud, complete):
     cloud.inject(error(400, "No such thing"), on="GetPasswordData")
     with pytest.raises(MCSError, match="No such thing"):
-        ask(Access(usernames=("root",)))
+        complete(Access(usernames=("root",)))
 
 
 def test_response_without_account_falls_back_to_root_with_a_warning(cloud, requests_mock, caplog):
     driver = cloud.driver(response_format="json")
-    answer = {"GetPasswordDataResponse": {"passwordData": "p", "account": ""}}
-    requests_mock.post(cloud.url, text=json.dumps(answer))
+    response = {"GetPasswordDataResponse": {"passwordData": "p", "account": ""}}
+    requests_mock.post(cloud.url, text=json.dumps(response))
     node = Node("i-1", "web", NodeState.RUNNING, [], [], driver)
     access = Access().complete(driver, node)
     assert access == Access(usernames=("root",), password="p")
     assert "Salt tries 'root': the endpoint returned none" in caplog.text
 
 
-# What others may see
+# Secrets
 
 
 def test_copy_of_guarded_settings_has_no_secret():

@@ -1,4 +1,4 @@
-"""Salt on machines: its bootstrap, over SSH to the emulator's own nodes."""
+"""Salt's bootstrap of machines, over SSH to the emulator's nodes."""
 
 import asyncio
 import importlib.util
@@ -15,11 +15,11 @@ from conftest import AT_ONCE
 from salt_master import (
     CIRROS,
     TURNKEY,
-    in_a_hurry,
     needs_salt,
     private_key,
     profile,
     provider,
+    short_sleeps,
     tags,
 )
 from ssh_keys import new_ed25519_key, private_text, public_text
@@ -41,8 +41,8 @@ def cloud(node_network, port_22):
 
 @pytest.fixture
 def deployed(salt_master, folder):
-    """Writes a profile with which what Salt has for a minion is put into ``installed``."""
-    salt_master.environment |= in_a_hurry(folder)
+    """Return a function that writes a profile, whose script copies a minion's files."""
+    salt_master.environment |= short_sleeps(folder)
     # Instead of Salt's own script, which gets Salt from the network.
     salt_master.write("cloud.deploy.d/hello.sh", '#!/bin/sh\ncp -r "$(dirname "$0")"/* "$1"\n')
     (folder / "installed").mkdir()
@@ -62,7 +62,7 @@ def deployed(salt_master, folder):
 
 @pytest.fixture
 def with_key_pair(cloud, folder):
-    """Settings of machines that are made with a key pair."""
+    """Settings of machines with a key pair."""
     path = private_key(folder, cloud.driver().create_key_pair("mine").private_key)
     return {"keyname": "mine", "private_key": path}
 
@@ -71,8 +71,8 @@ def test_deployment_with_the_initial_password_installs_a_minion(
     salt_master, cloud, folder, deployed
 ):
     deployed(image=TURNKEY)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is True, answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.data["web"]["deployed"] is True, result.stderr
     import yaml  # comes with Salt
 
     minion = yaml.safe_load((folder / "installed" / "minion").read_text())
@@ -94,8 +94,8 @@ def test_deployment_with_a_private_key_installs_a_minion(
 ):
     # An account that is not root, and need not become root for this script.
     deployed(image=CIRROS, sudo=False, **with_key_pair)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is True, answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.data["web"]["deployed"] is True, result.stderr
     assert (folder / "installed" / "minion").exists()
 
 
@@ -106,19 +106,19 @@ def test_machine_that_refuses_the_login_is_destroyed_on_failure(
     salt_master, cloud, deployed, with_key_pair
 ):
     deployed(image=TURNKEY, on_failure="destroy", **UNKNOWN_USER, **with_key_pair)
-    answer = salt_master.run("-p", "small", "web")
-    assert "; the machine was destroyed. Cause: " in answer.stderr
-    assert re.search(r"ssh cannot log in to [0-9.]+ as 'unknown'", answer.stderr)
-    assert answer.status == 1
+    result = salt_master.run("-p", "small", "web")
+    assert "; the machine was destroyed. Cause: " in result.stderr
+    assert re.search(r"ssh cannot log in to [0-9.]+ as 'unknown'", result.stderr)
+    assert result.status == 1
     assert (len(cloud.ledger), cloud.driver().list_nodes()) == (1, [])
 
 
 def test_machine_with_a_closed_port_is_an_error_after_the_timeout(salt_master, cloud, deployed):
     deployed(image=TURNKEY, ssh_port=1, ssh_connect_timeout=0.01)
-    answer = salt_master.run("-p", "small", "web")
+    result = salt_master.run("-p", "small", "web")
     (node,) = cloud.driver().list_nodes()
-    assert f"port 1 of {node.public_ips[0]} did not open within 0.01 s" in answer.stderr
-    assert answer.status == 1
+    assert f"port 1 of {node.public_ips[0]} did not open within 0.01 s" in result.stderr
+    assert result.status == 1
 
 
 # inline_script
@@ -126,7 +126,7 @@ def test_machine_with_a_closed_port_is_an_error_after_the_timeout(salt_master, c
 
 @pytest.fixture
 def inline(deployed, folder):
-    """Writes a profile that runs commands, and gives what they have written."""
+    """Functions that write a profile with commands, and return the output of the commands."""
 
     def write(**settings):
         command = f"echo $USER >> {folder}/written"
@@ -141,14 +141,14 @@ def inline(deployed, folder):
 def test_inline_script_without_deployment_runs_each_command(salt_master, cloud, inline):
     write, written = inline
     write(image=TURNKEY)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is False
-    assert answer.status == 0
+    result = salt_master.run("-p", "small", "web")
+    assert result.data["web"]["deployed"] is False
+    assert result.status == 0
     assert written() == ["root", "root"]
     (node,) = cloud.driver().list_nodes()
-    assert answer.data["web"]["id"] == node.id
+    assert result.data["web"]["id"] == node.id
     assert tags(salt_master)[-2:] == ["salt/cloud/web/deploying", "salt/cloud/web/created"]
-    # No minion, so that there is no key of one.
+    # Without a minion there is no key of a minion.
     assert not list(salt_master.folder.glob("**/pki/master/minions/web"))
 
 
@@ -157,16 +157,16 @@ def test_inline_script_with_private_key_and_without_sudo_runs_as_the_account(
 ):
     write, written = inline
     write(image=CIRROS, sudo=False, **with_key_pair)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is False, answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.data["web"]["deployed"] is False, result.stderr
     assert written() == ["cirros", "cirros"]
 
 
 def test_inline_script_with_deployment_runs_after_the_installation(salt_master, folder, inline):
     write, written = inline
     write(image=TURNKEY, deploy=True)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is True, answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.data["web"]["deployed"] is True, result.stderr
     assert written() == ["root", "root"]
     assert (folder / "installed" / "minion").exists()
 
@@ -182,7 +182,7 @@ def test_inline_script_with_a_map_runs_on_each_machine(salt_master, inline):
 
 def test_inline_script_from_salt_call_runs(salt_master, folder, inline):
     _, written = inline
-    answer = salt_master.salt_call(
+    result = salt_master.salt_call(
         "cloud.create",
         "emulated",
         "web",
@@ -192,17 +192,17 @@ def test_inline_script_from_salt_call_runs(salt_master, folder, inline):
         f"inline_script=['echo $USER > {folder}/written']",
         "display_ssh_output=False",
     )
-    assert answer.data["local"]["web"]["deployed"] is False
+    assert result.data["local"]["web"]["deployed"] is False
     assert written() == ["root"]
 
 
 def test_inline_script_without_login_is_an_error(salt_master, cloud, inline):
     write, _ = inline
     write(image=TURNKEY, **UNKNOWN_USER)
-    answer = salt_master.run("-p", "small", "web")
-    # Salt itself says nothing then.
-    assert re.search(r"ssh cannot log in to [0-9.]+ as 'unknown'", answer.stderr)
-    assert answer.status == 1
+    result = salt_master.run("-p", "small", "web")
+    # Salt itself reports no error.
+    assert re.search(r"ssh cannot log in to [0-9.]+ as 'unknown'", result.stderr)
+    assert result.status == 1
 
 
 def test_inline_script_with_invalid_settings_is_refused_before_any_charge(
@@ -215,18 +215,18 @@ def test_inline_script_with_invalid_settings_is_refused_before_any_charge(
         ({"inline_script": "date"}, "inline_script: expected a list of commands"),
     ]:
         write(image=TURNKEY, **settings)
-        answer = salt_master.run("-p", "small", "web")
-        assert message in answer.stderr
-        assert answer.status == 1
+        result = salt_master.run("-p", "small", "web")
+        assert message in result.stderr
+        assert result.status == 1
     assert list(cloud.ledger) == []
 
 
-# Who comes in, and how
+# Accounts, keys and gateways
 
 
 @pytest.fixture
 def ed25519(cloud, folder):
-    """Settings of machines with a key pair with which no password can be encrypted."""
+    """Settings of machines with a key pair that cannot encrypt passwords."""
     key = new_ed25519_key()
     public_key, text = public_text(key), private_text(key, "OpenSSH")
     cloud.driver().import_key_pair_from_string("modern", public_key)
@@ -236,8 +236,8 @@ def ed25519(cloud, folder):
 def test_ed25519_key_with_an_account_requests_no_password(salt_master, cloud, inline, ed25519):
     write, written = inline
     write(image=CIRROS, ssh_username="cirros", sudo=False, **ed25519)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.status == 0, answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.status == 0, result.stderr
     assert written() == ["cirros", "cirros"]
     assert "GetPasswordData" not in [record.action for record in cloud.records]
 
@@ -245,11 +245,11 @@ def test_ed25519_key_with_an_account_requests_no_password(salt_master, cloud, in
 def test_ed25519_key_without_an_account_logs_in_as_root(salt_master, inline, ed25519):
     write, written = inline
     write(image=TURNKEY, deploy=True, **ed25519)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is True, answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.data["web"]["deployed"] is True, result.stderr
     assert written() == ["root", "root"]
     warning = "The account of the machine 'web' is unknown, Salt tries 'root': "
-    assert warning in answer.stderr
+    assert warning in result.stderr
 
 
 def test_ssh_username_root_replaces_the_account_of_the_image(
@@ -258,29 +258,29 @@ def test_ssh_username_root_replaces_the_account_of_the_image(
     write, _ = inline
     # The account of this image is "cirros".
     write(image=CIRROS, ssh_username="root", wait_for_passwd_maxtries=1, **with_key_pair)
-    answer = salt_master.run("-p", "small", "web")
-    assert re.search(r"ssh cannot log in to [0-9.]+ as 'root'", answer.stderr)
+    result = salt_master.run("-p", "small", "web")
+    assert re.search(r"ssh cannot log in to [0-9.]+ as 'root'", result.stderr)
 
 
 def test_several_accounts_are_tried_in_order(salt_master, inline):
     write, written = inline
-    # As in Salt's bootstrap, what logs in is never a setting for all clouds.
+    # As in Salt's bootstrap, the settings for all clouds are not used for a login.
     everywhere = {"password": "wrong", "key_filename": "/nowhere", "ssh_gateway": "nowhere"}
     salt_master.write("cloud.conf.d/everywhere.conf", everywhere)
     write(image=TURNKEY, ssh_username=["nobody", "root"], wait_for_passwd_maxtries=1)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.status == 0, answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.status == 0, result.stderr
     assert written() == ["root", "root"]
 
 
 def test_account_of_the_provider_without_a_profile_is_used(
     salt_master, cloud, folder, inline, with_key_pair
 ):
-    # Where no profile is, Salt does not mix the provider's settings into those of a machine.
+    # Without a profile, Salt does not merge the provider's settings into those of a machine.
     _, written = inline
     known = {"ssh_username": "cirros", "sudo": False, "display_ssh_output": False}
     provider(salt_master, cloud, **known, **with_key_pair)
-    answer = salt_master.salt_call(
+    result = salt_master.salt_call(
         "cloud.create",
         "emulated",
         "web",
@@ -288,14 +288,14 @@ def test_account_of_the_provider_without_a_profile_is_used(
         "size=small",
         f"inline_script=['echo $USER > {folder}/written']",
     )
-    assert answer.status == 0, answer.stderr
+    assert result.status == 0, result.stderr
     assert written() == ["cirros"]
     assert "GetPasswordData" not in [record.action for record in cloud.records]
 
 
 @pytest.fixture
 def gateway():
-    """An SSH server for what Salt asks of a gateway; gives its port and what it was asked."""
+    """The port of an SSH server that serves as a gateway, and the commands that it received."""
     import asyncssh
 
     class JumpHost(asyncssh.SSHServer):
@@ -311,8 +311,8 @@ def gateway():
         to.write_eof()
 
     async def run(process):
-        asked.append(process.command)
-        words = asked[-1].split()
+        commands.append(process.command)
+        words = commands[-1].split()
         if words[:2] == ["nc", "-q0"]:
             from_machine, to_machine = await asyncio.open_connection(*words[2:])
             await asyncio.gather(
@@ -336,11 +336,11 @@ def gateway():
         server.close()
         await server.wait_closed()
 
-    asked, loop = [], asyncio.new_event_loop()
+    commands, loop = [], asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     port, server = asyncio.run_coroutine_threadsafe(serve(), loop).result(60)
-    yield port, asked
+    yield port, commands
     asyncio.run_coroutine_threadsafe(stop(server), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
@@ -350,7 +350,7 @@ def gateway():
 def test_deployment_through_a_gateway_installs_a_minion(
     salt_master, cloud, folder, deployed, with_key_pair, gateway
 ):
-    port, asked = gateway
+    port, commands = gateway
     deployed(
         image=TURNKEY,
         ssh_gateway="127.0.0.1",
@@ -359,12 +359,12 @@ def test_deployment_through_a_gateway_installs_a_minion(
         ssh_gateway_private_key=with_key_pair["private_key"],
         **with_key_pair,
     )
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is True, answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.data["web"]["deployed"] is True, result.stderr
     assert (folder / "installed" / "minion").exists()
     (node,) = cloud.driver().list_nodes()
     (address,) = node.public_ips
-    assert set(asked) == {"date", f"nc -z -w5 -q0 {address} 22", f"nc -q0 {address} 22"}
+    assert set(commands) == {"date", f"nc -z -w5 -q0 {address} 22", f"nc -q0 {address} 22"}
 
 
 def test_key_in_an_agent_logs_in(salt_master, folder, inline, with_key_pair):
@@ -375,7 +375,7 @@ def test_key_in_an_agent_logs_in(salt_master, folder, inline, with_key_pair):
         ["ssh-agent", "-D", "-a", folder / "agent"], stdout=subprocess.PIPE, text=True
     )
     try:
-        # It prints where it listens, once it does.
+        # The agent prints its socket as soon as it listens.
         assert agent.stdout.readline()
         key = ["ssh-add", "-q", with_key_pair["private_key"]]
         subprocess.run(key, env=environment, check=True)
@@ -383,11 +383,11 @@ def test_key_in_an_agent_logs_in(salt_master, folder, inline, with_key_pair):
         salt_master.write("cloud.conf.d/agent.conf", {"ssh_agent": True})
         write, written = inline
         write(image=CIRROS, keyname="mine", ssh_username="cirros", sudo=False)
-        answer = salt_master.run("-p", "small", "web")
+        result = salt_master.run("-p", "small", "web")
     finally:
         agent.terminate()
         agent.communicate()
-    assert answer.status == 0, answer.stderr
+    assert result.status == 0, result.stderr
     assert written() == ["cirros", "cirros"]
 
 
@@ -400,18 +400,18 @@ def test_machine_without_key_pair_uses_the_password_instead_of_the_agent(
     with socket.socket(socket.AF_UNIX) as agent:
         agent.bind(str(folder / "agent"))
         write(image=TURNKEY)
-        answer = salt_master.run("-p", "small", "web")
-    assert answer.status == 0, answer.stderr
+        result = salt_master.run("-p", "small", "web")
+    assert result.status == 0, result.stderr
     assert written() == ["root", "root"]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("winrm"), reason="it would wait for Windows")
 def test_windows_machine_gets_the_initial_account(salt_master, cloud, deployed):
     deployed(image=TURNKEY, win_installer="salt.exe", use_winrm=True)
-    answer = salt_master.run("-p", "small", "web")
-    # Salt needs a package for it.
-    assert "Failed to start Salt on host web" in answer.stderr
-    assert "WinRM" in answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    # Salt needs a package for WinRM.
+    assert "Failed to start Salt on host web" in result.stderr
+    assert "WinRM" in result.stderr
     deploying = dict(salt_master.events)["salt/cloud/web/deploying"]["kwargs"]
     assert deploying["username"] == "root"
     assert deploying["win_installer"] == "salt.exe"
@@ -425,14 +425,14 @@ def test_map_with_a_new_master_connects_the_minion_to_the_master(
     (folder / "installed2").mkdir()
     salt_master.write("web.map", {"small": [{"salt": {"make_master": True}}, {"web": own}]})
     provider(salt_master, cloud, minion={})
-    answer = salt_master.run("-m", str(salt_master.folder / "web.map"))
-    assert {name: made["deployed"] for name, made in answer.data.items()} == {
+    result = salt_master.run("-m", str(salt_master.folder / "web.map"))
+    assert {name: made["deployed"] for name, made in result.data.items()} == {
         "salt": True,
         "web": True,
-    }, answer.stderr
-    # What the master needs got there, and nowhere else: see what the fixture looks for.
+    }, result.stderr
+    # The key is on the master and nowhere else: the fixture checks the rest.
     assert "PRIVATE KEY" in (folder / "installed" / "master.pem").read_text()
-    assert "PRIVATE KEY" not in answer.stdout
+    assert "PRIVATE KEY" not in result.stdout
     import yaml  # comes with Salt
 
     minion = yaml.safe_load((folder / "installed2" / "minion").read_text())
@@ -457,9 +457,9 @@ def test_deployment_with_salts_own_settings_uses_each(
     )
     script = f'#!/bin/sh\ntest -e {folder}/before && echo $COLOUR > "$1"/env\n'
     salt_master.write("cloud.deploy.d/hello.sh", script)
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.data["web"]["deployed"] is True, answer.stderr
-    assert "settings that neither" not in answer.stderr
+    result = salt_master.run("-p", "small", "web")
+    assert result.data["web"]["deployed"] is True, result.stderr
+    assert "settings that neither" not in result.stderr
     assert (folder / "installed" / "env").read_text() == "red\n"
     assert (folder / "copied").read_text() == (folder / "master").read_text()
     (accepted,) = salt_master.folder.glob("**/pki/master/minions/*")
@@ -476,12 +476,12 @@ def test_deployment_with_salts_own_settings_uses_each(
 
 def test_unused_settings_are_logged(salt_master, cloud):
     profile(salt_master, duraton="2H", userdata_file="/etc/hosts", minion={"id": "x"}, tag={})
-    answer = salt_master.run("-p", "small", "web")
-    assert answer.status == 0
+    result = salt_master.run("-p", "small", "web")
+    assert result.status == 0
     assert (
         "The machine 'web' has settings that neither Salt nor the mcs driver reads: duraton, tag,"
         " userdata_file"
-    ) in answer.stderr
+    ) in result.stderr
 
 
 def test_settings_that_salt_reads_are_not_reported_as_unused():
@@ -492,6 +492,6 @@ def test_settings_that_salt_reads_are_not_reported_as_unused():
     names = set(re.findall(r'get_cloud_config_value\(\s*"(\w+)"', source))
     names |= set(re.findall(r'\bvm_(?:\[|\.get\()"(\w+)"', source))
     assert {"deploy", "minion", "ssh_username", "salt_host", "preseed_minion_keys"} <= names
-    # The first is what the driver makes of others, the second is for what MCS has not.
+    # The driver makes the first from other settings; MCS does not have the second.
     names -= {"gateway", "userdata_template"}
     assert unused(dict.fromkeys(names), ()) == []

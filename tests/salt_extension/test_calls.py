@@ -11,10 +11,10 @@ from libcloud_mcs.keys import generate_key_pair
 
 pytestmark = needs_salt
 
-#: What only Salt itself calls.
-SALTS = ("create", "get_configured_provider", "optimize_providers")
+#: The functions that only Salt itself calls.
+INTERNAL = ("create", "get_configured_provider", "optimize_providers")
 
-#: The functions that are called for a provider, with arguments as they are typed.
+#: The functions of a provider, with their arguments on the command line.
 FUNCTIONS = {
     "avail_images": [],
     "avail_locations": [],
@@ -30,7 +30,7 @@ FUNCTIONS = {
     "delete_keypair": ["keyname=123"],
 }
 
-#: The actions that are called for a machine; in this order each one can be done.
+#: The actions on a machine, with their arguments on the command line. In this order each succeeds.
 ACTIONS = {
     "stop": ["force=yes"],
     "start": [],
@@ -46,8 +46,8 @@ ACTIONS = {
     "destroy": [],
 }
 
-#: Calls functions in a way of Salt's, and prints what came of each: an answer, or an error.
-#: Each is a way, a function, its provider or its machine, and the words after it.
+#: Calls functions in Salt's ways, and prints the result or error of each call.
+#: A call is a way, a function, its provider or its machine, and the words after these.
 PROGRAM = """
 import functools, json, os, sys
 import salt.cli.caller, salt.cloud, salt.config, salt.utils.args
@@ -62,7 +62,7 @@ def read(words):
     return {name: salt.utils.args.yamlify_arg(text) for name, text in typed(words).items()}
 
 def salt_cloud(function, provider, machine, words):
-    # As the command does, to which all is text.
+    # As the command does, for which all arguments are text.
     mapper = salt.cloud.Map(client._opts_defaults(action=function))
     if provider:
         return mapper.do_function(provider, function, typed(words))
@@ -98,13 +98,13 @@ def extra_action_in_one(function, provider, machine, words):
         action=function, provider="emulated", names=machine or "any", kwargs=read(words)
     )
 
-answers = []
+results = []
 for way, *call in json.loads(sys.argv[2]):
     try:
-        answers.append(globals()[way](*call))
+        results.append(globals()[way](*call))
     except Exception as error:
-        answers.append({type(error).__name__: str(error)})
-print(json.dumps(answers))
+        results.append({type(error).__name__: str(error)})
+print(json.dumps(results))
 """
 WAYS = ("salt_cloud", "salt_call", "cloud_client", "extra_action", "extra_action_in_one")
 
@@ -119,7 +119,7 @@ print(json.dumps([name for name in clouds if name.startswith("mcs.")]))
 
 @pytest.fixture
 def called(salt_master, folder):
-    """Calls functions in ways of Salt's, all in one process."""
+    """Return a function that calls functions in Salt's ways, in one process."""
     public_key, _ = generate_key_pair("mine")
     (folder / "id.pub").write_text(public_key)
     salt_master.write("cloud.conf.d/select.conf", {"query.selection": ["id"]})
@@ -131,16 +131,16 @@ def called(salt_master, folder):
     return call
 
 
-def answer_of(answer):
-    """Take what Salt puts around an answer away: the provider, the driver, the machine."""
-    while isinstance(answer, dict) and set(answer) & {"emulated", "mcs", "web", "any"}:
-        answer = next(iter(answer.values()))
-    return answer
+def unwrapped(result):
+    """Return a result without the mappings that Salt adds: provider, driver, machine."""
+    while isinstance(result, dict) and set(result) & {"emulated", "mcs", "web", "any"}:
+        result = next(iter(result.values()))
+    return result
 
 
 def test_tables_of_calls_have_every_function(salt_master):
     names = {name.removeprefix("mcs.") for name in salt_master.python(NAMES)}
-    assert names == {*FUNCTIONS, *ACTIONS, *SALTS}
+    assert names == {*FUNCTIONS, *ACTIONS, *INTERNAL}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -149,8 +149,8 @@ def test_function_called_in_each_way_returns_the_same_result(called, cloud, way)
     driver = cloud.driver()
     driver.create_node("web", "small", CIRROS, ex_duration="1H")
     calls = [(way, name, "emulated", None, words) for name, words in FUNCTIONS.items()]
-    answers = map(answer_of, called(*calls))
-    done = dict(zip(FUNCTIONS, answers, strict=True))
+    results = map(unwrapped, called(*calls))
+    done = dict(zip(FUNCTIONS, results, strict=True))
     assert CIRROS in done["avail_images"]
     assert "Beijing" in done["avail_locations"]
     assert "small" in done["avail_sizes"]
@@ -172,8 +172,8 @@ def test_action_called_in_each_way_sends_its_arguments(called, cloud, way):
     node = driver.create_node("web", "small", CIRROS, ex_duration="1H")
     before = len(cloud.records)
     calls = [(way, name, None, "web", words) for name, words in ACTIONS.items()]
-    answers = map(answer_of, called(*calls))
-    done = dict(zip(ACTIONS, answers, strict=True))
+    results = map(unwrapped, called(*calls))
+    done = dict(zip(ACTIONS, results, strict=True))
     shown = {name: done.pop(name) for name in list(done) if name.startswith(("get_", "show_"))}
     assert done == dict.fromkeys(done, True)
     assert shown["show_instance"]["id"] == node.id
@@ -204,16 +204,16 @@ def test_unknown_argument_and_internal_function_are_refused_in_each_way(called, 
     cloud.driver().create_node("web", "small", CIRROS)
     before = len(cloud.records)
     provider, machine = ("emulated", None), (None, "web")
-    calls = [(way, name, *provider, []) for name in SALTS]
+    calls = [(way, name, *provider, []) for name in INTERNAL]
     if not way.startswith("extra_action"):
-        calls += [(way, name, *machine, []) for name in SALTS]
+        calls += [(way, name, *machine, []) for name in INTERNAL]
     calls += [(way, name, *provider, ["colour=red"]) for name in ("get_balance", "list_expiring")]
     calls += [(way, name, *machine, ["colour=red"]) for name in ("stop", "destroy")]
-    for call, answer in zip(calls, called(*calls), strict=True):
-        (message,) = answer.values()
+    for call, result in zip(calls, called(*calls), strict=True):
+        (message,) = result.values()
         words = (
             "is internal: only Salt itself can call the function"
-            if call[1] in SALTS
+            if call[1] in INTERNAL
             else "unknown argument 'colour'; known: "
         )
         assert words in message, call
@@ -221,20 +221,20 @@ def test_unknown_argument_and_internal_function_are_refused_in_each_way(called, 
 
 
 def arguments_of(salt_master):
-    """Ask the functions themselves for the names of their arguments."""
+    """Yield each argument of each function, from the message about an unknown argument."""
     functions = {
         name: [["web"], {"call": "action"}] if name in ACTIONS else [[], {"call": "function"}]
         for name in (*FUNCTIONS, *ACTIONS)
         if name != "set_metadata"
     }
-    answers = salt_master.call(
+    results = salt_master.call(
         *(
             (name, args, {**named, "kwargs": {"colour": "red"}})
             for name, (args, named) in functions.items()
         )
     )
-    for (name, (args, named)), answer in zip(functions.items(), answers, strict=True):
-        (message,) = answer.values()
+    for (name, (args, named)), result in zip(functions.items(), results, strict=True):
+        (message,) = result.values()
         known = re.search(r"unknown argument 'colour'; known: (.*)", message)[1]
         for argument in known.split(", ") if known != "none" else []:
             yield name, args, named, argument, known.split(", ")
@@ -260,13 +260,13 @@ def test_argument_that_is_a_yaml_scalar_is_read_as_text(salt_master, cloud):
             calls.append((name, args, {**named, "kwargs": kwargs}))
             expected.append((name, argument, what))
     before = len(cloud.ledger)
-    for (name, argument, what), answer in zip(expected, salt_master.call(*calls), strict=True):
+    for (name, argument, what), result in zip(expected, salt_master.call(*calls), strict=True):
         if isinstance(values[what], (list, dict)):
             refused = f"{argument}: expected text, got {what}; "
-            assert answer["SaltCloudSystemExit"].startswith(refused), (name, argument)
-        elif isinstance(answer, dict) and "SaltCloudSystemExit" in answer:
-            # There is no such image, size, ...: it was looked for as the text that it is.
-            message = answer["SaltCloudSystemExit"]
+            assert result["SaltCloudSystemExit"].startswith(refused), (name, argument)
+        elif isinstance(result, dict) and "SaltCloudSystemExit" in result:
+            # There is no such image, size, ...: the value was read as text.
+            message = result["SaltCloudSystemExit"]
             about_types = re.search(
                 r"expected text|text was expected|\b(int|float|bool)\b", message
             )
@@ -279,14 +279,14 @@ def test_metadata_value_that_is_not_scalar_is_refused_by_name(salt_master, cloud
     driver.create_node("web", "small", CIRROS)
     before = driver.ex_get_metadata("web")
     values = {"null": None, "a list": ["a"], "a mapping": {"a": "b"}}
-    answers = salt_master.call(
+    results = salt_master.call(
         *(
             ("set_metadata", ["web", {"role": "db", "note": value}], {"call": "action"})
             for value in values.values()
         ),
         ("set_metadata", ["web", {"__pub_fun": "cloud.action"}], {"call": "action"}),
     )
-    messages = [answer["SaltCloudSystemExit"] for answer in answers]
+    messages = [result["SaltCloudSystemExit"] for result in results]
     for what, message in zip(values, messages, strict=False):
         assert f"note: expected text, got {what}; " in message
     assert "the entries to set are missing" in messages[-1]
@@ -303,13 +303,13 @@ def test_argument_that_is_null_is_not_sent(salt_master, cloud):
 
 
 def test_salt_call_returns_results_and_reports_errors(salt_master, cloud):
-    answer = salt_master.salt_call("cloud.action", "get_balance", "provider=emulated")
-    assert answer.status == 0, answer.stderr
-    balance = answer.data["local"]["emulated"]["mcs"]
+    result = salt_master.salt_call("cloud.action", "get_balance", "provider=emulated")
+    assert result.status == 0, result.stderr
+    balance = result.data["local"]["emulated"]["mcs"]
     assert Decimal(balance["amount"]) == cloud.driver().ex_get_balance().amount
-    answer = salt_master.salt_call("cloud.action", "list_expiring", "provider=emulated", "week=1")
-    assert "unknown argument 'week'; known: hours, days" in answer.stderr
-    assert answer.status != 0
+    result = salt_master.salt_call("cloud.action", "list_expiring", "provider=emulated", "week=1")
+    assert "unknown argument 'week'; known: hours, days" in result.stderr
+    assert result.status != 0
 
 
 STATES = f"""
@@ -342,8 +342,8 @@ def test_states_create_and_destroy_machines(salt_master, cloud, folder):
     (folder / "srv").mkdir()
     (folder / "srv" / "machines.sls").write_text(STATES)
     roots = f"--file-root={folder / 'srv'}"
-    answer = salt_master.salt_call(roots, "state.apply", "machines", "concurrent=True")
-    states = {state["__id__"]: state for state in answer.data["local"].values()}
+    result = salt_master.salt_call(roots, "state.apply", "machines", "concurrent=True")
+    states = {state["__id__"]: state for state in result.data["local"].values()}
     assert [state["result"] for state in states.values()] == [True] * 5, states
     assert "Created instance web" in states["made"]["comment"]
     assert states["made already"]["comment"] == "Already present instance web"

@@ -69,7 +69,7 @@ def test_queries_list_no_machine_that_is_being_destroyed(salt_master, cloud):
 
 
 def test_machine_is_created_and_destroyed_once_with_all_events(salt_master, cloud):
-    # A listener for all events does not receive the secret either.
+    # A filter for all fields does not put the secret into the events either.
     everything = {"creating": {"keys": ["key", "image"]}, "created": {"keys": ["key", "size"]}}
     salt_master.write("cloud.conf.d/events.conf", {"filter_events": everything})
     key_pair = cloud.driver().create_key_pair("mine")
@@ -123,7 +123,7 @@ def test_caches_of_salt_follow_the_machine(salt_master, cloud, folder):
     salt_master.write("cloud.conf.d/caches.conf", {"update_cachedir": True, "delete_sshkeys": True})
     driver = cloud.driver()
     node = driver.ex_get_node(driver.create_node("web", "small", CIRROS).id)
-    # In place of a command that would change what this machine knows of others.
+    # Instead of the command that would change the known hosts of this machine.
     keygen = folder / "bin" / "ssh-keygen"
     keygen.parent.mkdir()
     keygen.write_text(f'#!/bin/sh\necho "$@" >> {folder / "forgotten"}\n')
@@ -188,10 +188,10 @@ def test_actions_change_the_machine_and_fire_events(salt_master, cloud):
     ends = driver.ex_get_contract("renew").expire_at
     before = len(cloud.records)
 
-    answers = salt_master.run_all(
+    results = salt_master.run_all(
         *(["-a", action, action, *words] for action, words in actions.items())
     )
-    done = dict(zip(actions, map(only, answers), strict=True))
+    done = dict(zip(actions, map(only, results), strict=True))
 
     def is_(name):
         return driver.ex_get_node(nodes[name]).extra["status"]
@@ -227,14 +227,14 @@ def test_actions_change_the_machine_and_fire_events(salt_master, cloud):
 def test_actions_without_effect_show_data_and_fire_no_event(salt_master, cloud):
     driver = cloud.driver()
     node = driver.create_node("web", "small", CIRROS, ex_duration="1H")
-    answers = salt_master.run_all(
+    results = salt_master.run_all(
         ["-a", "show_instance", node.id],
         ["-a", "get_contract", "web"],
         ["-a", "get_metadata", "web"],
-        # What Salt prints, it logs at the level "trace".
+        # At the level "trace", Salt logs all that it prints.
         ["-a", "get_password", "web", "--log-file-level=debug"],
     )
-    shown, contract, metadata, password = map(only, answers)
+    shown, contract, metadata, password = map(only, results)
     assert shown[node.id]["extra"] == driver.ex_get_node(node).extra
     lease = driver.ex_get_contract(node)
     assert contract["web"] == {
@@ -307,7 +307,7 @@ def test_functions_with_arguments_return_results(salt_master, cloud, folder):
     assert set(listed) == {"mine", "older"}
 
 
-# What is wrong is said
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -319,10 +319,10 @@ def test_functions_with_arguments_return_results(salt_master, cloud, folder):
 )
 def test_invalid_provider_setting_is_an_error_with_its_name(salt_master, cloud, settings, message):
     provider(salt_master, cloud, **settings)
-    answer = salt_master.run("--list-sizes", "emulated")
-    assert message in answer.stderr
-    assert "could not be loaded" not in answer.stderr
-    assert answer.status != 0
+    result = salt_master.run("--list-sizes", "emulated")
+    assert message in result.stderr
+    assert "could not be loaded" not in result.stderr
+    assert result.status != 0
     (failed,) = salt_master.call(("list_nodes", [], {}))
     assert "'emulated:mcs' is not set up" in failed["SaltCloudSystemExit"]
     assert cloud.records == []
@@ -331,17 +331,17 @@ def test_invalid_provider_setting_is_an_error_with_its_name(salt_master, cloud, 
 def test_missing_package_is_an_error_with_its_name(salt_master, folder):
     (folder / "lxml.py").write_text("raise ModuleNotFoundError('gone', name='lxml')")
     salt_master.environment["PYTHONPATH"] = str(folder)
-    answer = salt_master.run("--list-sizes", "emulated")
-    assert "The mcs driver requires 'lxml' to be installed" in answer.stderr
-    assert "could not be loaded" not in answer.stderr
-    assert answer.status != 0
-    answers = salt_master.call(
+    result = salt_master.run("--list-sizes", "emulated")
+    assert "The mcs driver requires 'lxml' to be installed" in result.stderr
+    assert "could not be loaded" not in result.stderr
+    assert result.status != 0
+    results = salt_master.call(
         ("list_nodes", [], {}),
         ("stop", ["web"], {"call": "action"}),
         ("destroy", ["web"], {}),
         ("create", [{"name": "web"}], {}),
     )
-    for failed in answers:
+    for failed in results:
         assert "'emulated:mcs' is not set up" in failed["SaltCloudSystemExit"]
 
 
@@ -349,9 +349,9 @@ def test_invalid_profile_setting_is_an_error_and_creates_no_machine(salt_master,
     path = private_key(folder, cloud.driver().create_key_pair("mine").private_key)
     Path(path).chmod(0o644)
     profile(salt_master, image=None, size=None)
-    answer = salt_master.run("-p", "small", "web")
-    assert "the settings 'image', 'size' are missing" in answer.stderr
-    assert answer.status == 1
+    result = salt_master.run("-p", "small", "web")
+    assert "the settings 'image', 'size' are missing" in result.stderr
+    assert result.status == 1
 
     machine = {
         "name": "web",
@@ -369,9 +369,9 @@ def test_invalid_profile_setting_is_an_error_and_creates_no_machine(salt_master,
         ({"deploy": True, "keyname": "mine"}, "private_key: the path of the private key"),
         ({"deploy": True, "private_key": path}, "expected the mode 0400 or 0600"),
     ]
-    answers = salt_master.call(*(("create", [machine | settings], {}) for settings, _ in expected))
-    for (settings, message), answer in zip(expected, answers, strict=True):
-        assert message in answer["SaltCloudSystemExit"], settings
+    results = salt_master.call(*(("create", [machine | settings], {}) for settings, _ in expected))
+    for (settings, message), result in zip(expected, results, strict=True):
+        assert message in result["SaltCloudSystemExit"], settings
     assert list(cloud.ledger) == []
 
 
@@ -384,10 +384,10 @@ def test_refused_list_request_is_logged(salt_master, cloud):
 
 def test_wrong_call_is_an_error_that_says_the_right_call(salt_master, cloud):
     cloud.driver().create_node("web", "small", TURNKEY)
-    answer = salt_master.run("-a", "stop", "web", "hard=True")
-    assert "unknown argument 'hard'; known: force" in answer.stderr
-    assert "Traceback" not in answer.stderr
-    assert answer.status == 1
+    result = salt_master.run("-a", "stop", "web", "hard=True")
+    assert "unknown argument 'hard'; known: force" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.status == 1
 
     action, function = {"call": "action"}, {"call": "function"}
     expected = [
@@ -403,9 +403,9 @@ def test_wrong_call_is_an_error_that_says_the_right_call(salt_master, cloud):
         ("list_nodes_select", [], {}, "The setting 'query.selection' is missing"),
         ("start", ["web"], action, "to be ready, it is running"),
     ]
-    answers = salt_master.call(*(call for *call, _ in expected))
-    for (*call, message), answer in zip(expected, answers, strict=True):
-        assert message in answer["SaltCloudSystemExit"], call
+    results = salt_master.call(*(call for *call, _ in expected))
+    for (*call, message), result in zip(expected, results, strict=True):
+        assert message in result["SaltCloudSystemExit"], call
     assert tags(salt_master) == ["salt/cloud/web/starting"]
     assert len(cloud.driver().list_nodes()) == 1
 
@@ -428,18 +428,18 @@ def test_machine_that_cannot_be_set_up_is_treated_as_on_failure_says(salt_master
     machines = {name: settings for name, (settings, _, _) in policies.items()}
     salt_master.write("web.map", {"small": machines})
     cloud.inject(error(400), on="GetPasswordData")
-    answer = salt_master.run("-m", str(salt_master.folder / "web.map"), "-P")
+    result = salt_master.run("-m", str(salt_master.folder / "web.map"), "-P")
     made = {
         tag.split("/")[2]: data["id"]
         for tag, data in salt_master.events
         if tag.endswith("/querying")
     }
     left = {node.name: node for node in cloud.driver().list_nodes()}
-    for name, (_, said, status) in policies.items():
-        error_there = answer.data[name]["Error"]
+    for name, (_, outcome, status) in policies.items():
+        error_there = result.data[name]["Error"]
         assert (
             f"the machine {name!r} (ID {made[name]}) was created but could not be set up;"
-            f" the machine {said}. Cause: " in error_there
+            f" the machine {outcome}. Cause: " in error_there
         )
         assert (left[name].extra["status"] if name in left else None) == status
     assert not [tag for tag in tags(salt_master) if tag.endswith("/created")]
@@ -449,13 +449,13 @@ def test_machine_that_cannot_be_set_up_is_treated_as_on_failure_says(salt_master
 def test_error_of_a_machine_that_does_not_start_has_its_id(salt_master, cloud):
     cloud.account.state.timing = dataclasses.replace(cloud.account.state.timing, boot_seconds=600)
     profile(salt_master, wait_for_ip_timeout=1)
-    answer = salt_master.run("-p", "small", "web")
+    result = salt_master.run("-p", "small", "web")
     (node,) = cloud.driver().list_nodes()
     outcome = "was created but could not be set up; the machine is kept"
     message = f"the machine 'web' (ID {node.id}) {outcome}"
-    assert message in answer.stderr
-    assert "Cause: Timed out after 1 seconds" in answer.stderr
-    assert answer.status == 1
+    assert message in result.stderr
+    assert "Cause: Timed out after 1 seconds" in result.stderr
+    assert result.status == 1
 
 
 def test_machine_of_a_map_that_fails_leaves_the_others_unaffected(salt_master, cloud):

@@ -24,15 +24,17 @@ TURNKEY = "turnkey-core-12.0-squeeze-x86.qcow2"
 
 @pytest.fixture
 def namesakes(requests_mock):
-    """A driver of an endpoint where two machines have one name, which the emulator refuses."""
+    """A driver of an endpoint with two machines of one name, which the emulator refuses."""
     rows = [
         {"instanceId": f"i-{number}", "instanceName": name, "status": status}
         for number, (name, status) in enumerate(
             [("web", "running"), ("web", "ready"), ("db", "running"), ("web", "deleting")], 1
         )
     ]
-    answer = {"DescribeInstancesResponse": {"InstanceSet": {"Instance": rows}, "Total": len(rows)}}
-    requests_mock.post("http://127.0.0.1:1/", text=json.dumps(answer))
+    response = {
+        "DescribeInstancesResponse": {"InstanceSet": {"Instance": rows}, "Total": len(rows)}
+    }
+    requests_mock.post("http://127.0.0.1:1/", text=json.dumps(response))
     return settings.driver_of(
         {"id": "a", "key": "b", "url": "http://127.0.0.1:1/", "response_format": "json"}
     )
@@ -101,8 +103,8 @@ def test_providers_of_one_account_are_reduced_to_one(cloud):
 
 
 def test_profile_has_its_settings_and_the_defaults():
-    said = {"image": "i", "size": "s", "keyname": "k", "duration": "1H"}
-    profile = settings.Profile.read(said.get)
+    values = {"image": "i", "size": "s", "keyname": "k", "duration": "1H"}
+    profile = settings.Profile.read(values.get)
     assert profile == settings.Profile(
         image="i",
         size="s",
@@ -115,7 +117,7 @@ def test_profile_has_its_settings_and_the_defaults():
 
 
 @pytest.mark.parametrize(
-    ("said", "entered"),
+    ("values", "needs_login"),
     [
         ({}, True),
         ({"deploy": False}, False),
@@ -123,12 +125,14 @@ def test_profile_has_its_settings_and_the_defaults():
         ({"deploy": False, "inline_script": ["date"]}, True),
     ],
 )
-def test_profile_needs_login_only_to_deploy_or_run_commands(said, entered):
-    assert settings.Profile.read({"image": "i", "size": "s", **said}.get).needs_login is entered
+def test_profile_needs_login_only_to_deploy_or_run_commands(values, needs_login):
+    assert (
+        settings.Profile.read({"image": "i", "size": "s", **values}.get).needs_login is needs_login
+    )
 
 
 def test_profile_setting_that_yaml_reads_as_number_becomes_text():
-    said = {
+    values = {
         "image": 1,
         "size": 2,
         "keyname": 3,
@@ -136,14 +140,14 @@ def test_profile_setting_that_yaml_reads_as_number_becomes_text():
         "location": 4,
         "security_group": 5,
     }
-    profile = settings.Profile.read(said.get)
-    assert {name: getattr(profile, name) for name in said} == {
-        name: str(value) for name, value in said.items()
+    profile = settings.Profile.read(values.get)
+    assert {name: getattr(profile, name) for name in values} == {
+        name: str(value) for name, value in values.items()
     }
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("values", "message"),
     [
         ({"image": None, "size": ""}, r"the settings 'image', 'size' are missing"),
         ({"image": ["i"]}, r"image: expected text, got a list"),
@@ -173,9 +177,9 @@ def test_profile_setting_that_yaml_reads_as_number_becomes_text():
         ({"wait_for_ip_interval": 0}, r"wait_for_ip_interval: expected whole seconds above 0"),
     ],
 )
-def test_invalid_setting_of_a_profile_is_an_error_with_its_name(said, message):
+def test_invalid_setting_of_a_profile_is_an_error_with_its_name(values, message):
     with pytest.raises(ValueError, match=message):
-        settings.Profile.read({"image": "i", "size": "s", **said}.get)
+        settings.Profile.read({"image": "i", "size": "s", **values}.get)
 
 
 @pytest.mark.parametrize(
@@ -185,14 +189,14 @@ def test_invalid_setting_of_a_profile_is_an_error_with_its_name(said, message):
 def test_profile_with_disk_size_and_bandwidth_passes_numbers_to_create_node(
     disk_size, bandwidth, expected
 ):
-    said = {"image": "i", "size": "s", "disk_size": disk_size, "bandwidth": bandwidth}
-    args = settings.Profile.read(said.get).create_node_args("web")
+    values = {"image": "i", "size": "s", "disk_size": disk_size, "bandwidth": bandwidth}
+    args = settings.Profile.read(values.get).create_node_args("web")
     assert (args["ex_disk_size"], args["ex_bandwidth"]) == expected
 
 
 def test_profile_with_location_and_security_group_passes_both_to_create_node():
-    said = {"image": "i", "size": "s", "location": "zone", "security_group": "group"}
-    args = settings.Profile.read(said.get).create_node_args("web")
+    values = {"image": "i", "size": "s", "location": "zone", "security_group": "group"}
+    args = settings.Profile.read(values.get).create_node_args("web")
     assert (args["location"], args["ex_security_group"]) == ("zone", "group")
 
 
@@ -468,8 +472,8 @@ def test_plain_converts_values_to_types_of_json():
 def test_wait_for_a_missing_address_is_an_error_that_names_the_setting(requests_mock):
     row = {"instanceId": "i-1", "instanceName": "web", "status": "running"}
     row["ipAddresses"] = "10.0.0.1"
-    answer = {"DescribeInstancesResponse": {"InstanceSet": {"Instance": [row]}}}
-    requests_mock.post("http://127.0.0.1:1/", json=answer)
+    response = {"DescribeInstancesResponse": {"InstanceSet": {"Instance": [row]}}}
+    requests_mock.post("http://127.0.0.1:1/", json=response)
     driver = settings.driver_of(
         {"id": "a", "key": "b", "url": "http://127.0.0.1:1/", "response_format": "json"}
     )

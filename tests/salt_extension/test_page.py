@@ -1,4 +1,4 @@
-"""docs/salt.md leads to a working result: its blocks are written, run and compared, in order."""
+"""The blocks of docs/salt.md are written, run and compared, in order."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from salt_master import BIN, EventBus, in_a_hurry, needs_salt
+from salt_master import BIN, EventBus, needs_salt, short_sleeps
 
 PAGE = Path(__file__).parents[2] / "docs" / "salt.md"
 
@@ -57,7 +57,7 @@ def shell(folder):
     sockets.mkdir(parents=True)
     bus = EventBus(sockets)
     path = f"{BIN}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "HOME": str(folder), **in_a_hurry(folder)}
+    environment = {**os.environ, "PATH": path, "HOME": str(folder), **short_sleeps(folder)}
 
     def run(line):
         done = subprocess.run(
