@@ -365,7 +365,7 @@ def test_invalid_profile_setting_is_an_error_and_creates_no_machine(salt_master,
         ({"image": "nothing"}, "no image has the ID or name 'nothing'"),
         ({"size": "nothing"}, "'nothing'"),
         ({"duration": "3 days"}, "duration: "),
-        ({"keyname": "nobody"}, "no key pair has the name or ID 'nobody'"),
+        ({"keyname": "nobody"}, "there is no key pair 'nobody'"),
         ({"deploy": True, "keyname": "mine"}, "private_key: the path of the private key"),
         ({"deploy": True, "private_key": path}, "expected the mode 0400 or 0600"),
     ]
