@@ -15,7 +15,6 @@ import libcloud_mcs.emulator
 import libcloud_mcs.errors
 import libcloud_mcs.keys
 import libcloud_mcs.records
-from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator import Emulator
 from libcloud_mcs.salt._access import SETTINGS as LOGIN_SETTINGS
 from libcloud_mcs.salt._settings import Profile
@@ -170,15 +169,15 @@ def test_links_have_targets():
                 assert heading in {anchor(each) for each in headings}, link
 
 
-#: The service's client, ``climos``, knows so many.
-CLIMOS = 161
+#: The number of actions that the service's client, ``climos``, knows.
+CLIMOS = "161"
 
 
-def test_numbers_of_actions_are_up_to_date():
+def test_documents_do_not_count_the_actions_of_the_driver():
+    # The number would change with each new action.
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")
-        numbers = {int(number) for number in re.findall(r"(\d+) (?:actions|个接口)", text)}
-        assert numbers <= {len(ACTIONS), CLIMOS}, document.name
+        assert set(re.findall(r"(\d+) (?:actions|个接口)", text)) <= {CLIMOS}, document.name
 
 
 def test_reference_has_every_public_name():
