@@ -1,7 +1,7 @@
 """
-Writes the tables of the documents that are made from the code: ``make tables``.
+Update the tables of the documents that are generated from the code: ``make tables``.
 
-Each stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``. A test fails when one is out of date.
+A table is between ``<!-- NAME -->`` and ``<!-- /NAME -->``. A test fails if one is out of date.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import re
 import sys
 from pathlib import Path
 
-from libcloud_mcs.actions import ACTIONS
+from libcloud_mcs._outcomes import VERDICTS, Verdict
+from libcloud_mcs.actions import ACTIONS, Kind
 from libcloud_mcs.emulator._catalog import CATALOG_2013, CATALOG_2017
 from libcloud_mcs.emulator._edition import EDITIONS
 from libcloud_mcs.emulator._errors import ErrorCode
@@ -26,7 +27,7 @@ def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 
 def actions() -> str:
-    head = ("action", "kind", "verb of the driver", "its answer is in", "filters", "edition")
+    head = ("action", "kind", "verb of the driver", "element of the result", "filters", "edition")
     rows = [
         (
             f"`{action.name}`",
@@ -39,6 +40,24 @@ def actions() -> str:
         for action in ACTIONS.values()
     ]
     return table(head, rows)
+
+
+def retries() -> str:
+    head = ("event", *(kind.value for kind in Kind))
+    rows = [
+        (event.value, *(_verdict(kind, verdicts[kind]) for kind in Kind))
+        for event, verdicts in VERDICTS.items()
+    ]
+    # An error whatever the action is: they are not in the driver's table.
+    others = ("a certificate that is refused", "any other refusal, a redirect")
+    error = Verdict.ERROR.value
+    return table(head, rows + [(event, error, error, error) for event in others])
+
+
+def _verdict(kind: Kind, verdict: Verdict) -> str:
+    # The verbs that cost money query the state before they raise the error.
+    queried = kind is Kind.BILLED and verdict is Verdict.UNKNOWN
+    return f"queries, then {verdict.value}" if queried else verdict.value
 
 
 def refusals() -> str:
@@ -100,6 +119,7 @@ TABLES = {
     "actions": actions,
     "effects": effects,
     "refusals": refusals,
+    "retries": retries,
     "settings": settings,
     "templates": templates,
     "types": types,
@@ -107,7 +127,7 @@ TABLES = {
 
 
 def with_tables(text: str) -> str:
-    """Return a document with its tables as they should be."""
+    """Return a document with its tables up to date."""
     for name, make in TABLES.items():
         head, tail = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         parts = re.split(f"{head}.*?{tail}", text, flags=re.DOTALL)

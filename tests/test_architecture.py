@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import libcloud_mcs
-from libcloud_mcs._outcomes import VERDICTS, Verdict
 from libcloud_mcs.actions import ACTIONS, Kind
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator._handlers import HANDLERS
@@ -281,14 +280,3 @@ def test_what_costs_money_is_what_the_specification_says():
     assert billed == {"CreateInstance", "RenewInstance", "ChangeInstanceType"}
     read = {action.name for action in ACTIONS.values() if action.kind is Kind.READ}
     assert read == {name for name in ACTIONS if name.startswith(("Describe", "Get"))}
-
-
-def test_the_table_of_the_documents_is_the_drivers():
-    document = (Path(__file__).parent.parent / "docs" / "reliability.md").read_text(
-        encoding="utf-8"
-    )
-    for event, verdicts in VERDICTS.items():
-        words = [verdicts[kind].value for kind in (Kind.READ, Kind.CHANGE, Kind.BILLED)]
-        if verdicts[Kind.BILLED] is Verdict.UNKNOWN:
-            words[2] = "queries, then outcome unknown"
-        assert f"| {event.value} | {' | '.join(words)} |\n" in document
