@@ -107,17 +107,17 @@ MODULES = {
 }
 
 
-def test_the_modules_are_all_there():
+def test_table_has_every_module_of_the_driver():
     assert {path.stem for path in PACKAGE.glob("*.py")} == set(MODULES)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_knows_only_what_it_should(module):
+def test_module_imports_only_what_the_table_allows(module):
     known = {name.removeprefix("libcloud_mcs.") for name in imports(PACKAGE / f"{module}.py")}
     assert known <= MODULES[module]
 
 
-def test_the_emulator_shares_only_the_table_and_the_signature_with_the_driver():
+def test_emulator_shares_only_actions_and_signature_with_driver():
     shared = {"libcloud_mcs.actions", "libcloud_mcs._signature"}
     for path in (PACKAGE / "emulator").glob("*.py"):
         others = {name for name in imports(path) if ".emulator" not in name} - shared
@@ -184,7 +184,7 @@ EMULATOR = {
 }
 
 
-def test_the_emulators_modules_import_only_what_the_table_allows():
+def test_emulator_modules_import_exactly_what_the_table_lists():
     folder = PACKAGE / "emulator"
     assert {path.stem for path in folder.glob("*.py")} == set(EMULATOR)
     for module, allowed in EMULATOR.items():
@@ -196,7 +196,7 @@ def test_the_emulators_modules_import_only_what_the_table_allows():
         assert found == allowed, module
 
 
-def test_no_module_imports_itself_over_others():
+def test_modules_have_no_circular_imports():
     """No circle in the whole package, imports for type checking and inside functions included."""
     paths = {
         ".".join(["libcloud_mcs", *path.relative_to(PACKAGE).with_suffix("").parts]): path
@@ -247,7 +247,7 @@ SALT = {
 }
 
 
-def test_only_the_module_for_salts_loader_imports_salt():
+def test_only_the_loader_module_imports_salt():
     folder = PACKAGE / "salt"
     modules = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py")}
     assert modules == set(SALT)
@@ -275,7 +275,7 @@ def test_every_action_has_a_verb_and_a_handler():
         assert bool(action.item_key) is (keys == (f"{action.item_key}Set",))
 
 
-def test_what_costs_money_is_what_the_specification_says():
+def test_kinds_of_actions_follow_the_specification():
     billed = {action.name for action in ACTIONS.values() if action.kind is Kind.BILLED}
     assert billed == {"CreateInstance", "RenewInstance", "ChangeInstanceType"}
     read = {action.name for action in ACTIONS.values() if action.kind is Kind.READ}

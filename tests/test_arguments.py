@@ -46,7 +46,7 @@ def driver(requests_mock):
         timedelta(hours=1, microseconds=1),
     ],
 )
-def test_durations_that_are_invalid(driver, duration):
+def test_invalid_duration_is_refused(driver, duration):
     with pytest.raises(ValueError, match="^duration: expected '72H' .*, got "):
         driver.ex_renew_node("node", duration)
 
@@ -82,11 +82,11 @@ def where(**kwargs):
         ({"url": "http://a.example/", "host": "b.example"}, "http://a.example/"),
     ],
 )
-def test_where_to(kwargs, url):
+def test_endpoint_follows_from_arguments(kwargs, url):
     assert where(**kwargs) == url
 
 
-def test_the_variable_of_the_environment_goes_before_the_default_alone(monkeypatch):
+def test_endpoint_of_environment_replaces_only_the_default(monkeypatch):
     monkeypatch.setenv("MOS_URL", "http://127.0.0.1:8883/x")
     assert where() == "http://127.0.0.1:8883/x"
     assert where(url="http://a.example/") == "http://a.example/"
@@ -97,7 +97,7 @@ def test_the_variable_of_the_environment_goes_before_the_default_alone(monkeypat
     assert where() == "https://mosapi.meituan.com/mcs/v1"
 
 
-def test_everything_from_the_environment(monkeypatch):
+def test_from_environment_reads_every_variable(monkeypatch):
     monkeypatch.setenv("MOS_URL", "http://127.0.0.1:8883/x")
     with pytest.raises(ValueError, match="MOS_ACCESS"):
         MCSNodeDriver.from_environment()
@@ -140,7 +140,7 @@ def test_everything_from_the_environment(monkeypatch):
         "https://*.example.com/",
     ],
 )
-def test_urls_that_are_refused(monkeypatch, url):
+def test_invalid_url_is_refused_without_quoting_it(monkeypatch, url):
     with pytest.raises(ValueError, match="^url: ") as caught:
         where(url=url)
     assert SECRET not in str(caught.value)
@@ -151,7 +151,7 @@ def test_urls_that_are_refused(monkeypatch, url):
         assert SECRET not in str(caught.value)
 
 
-def test_a_url_that_is_not_text():
+def test_url_that_is_not_text_is_type_error():
     with pytest.raises(TypeError, match="^url: text was expected"):
         where(url=5)
 
@@ -188,7 +188,7 @@ def test_a_url_that_is_not_text():
         ({"ca_cert": "/no/such/file"}, "ca_cert: there is no file"),
     ],
 )
-def test_settings_that_are_refused(kwargs, words):
+def test_invalid_setting_is_refused_by_name(kwargs, words):
     with pytest.raises(ValueError, match=f"^{words}"):
         MCSNodeDriver("key", SECRET, **kwargs)
 
@@ -202,7 +202,7 @@ def test_settings_that_are_refused(kwargs, words):
         ("key", None, TypeError, "secret: "),
     ],
 )
-def test_credentials_that_are_invalid(key, secret, error, words):
+def test_invalid_credential_is_refused_by_name(key, secret, error, words):
     with pytest.raises(error, match=f"^{words}") as caught:
         MCSNodeDriver(key, secret)
     assert SECRET not in str(caught.value)
@@ -238,7 +238,7 @@ REFUSED = {
 }
 
 
-def test_the_table_has_every_argument():
+def test_table_has_every_argument_of_the_constructor():
     assert set(REFUSED) == set(inspect.signature(MCSNodeDriver).parameters)
 
 
@@ -247,13 +247,13 @@ def test_the_table_has_every_argument():
     [(argument, value) for argument, values in REFUSED.items() for value in values],
     ids=lambda value: value if isinstance(value, str) and value.isalpha() else repr(value)[:20],
 )
-def test_an_argument_that_makes_no_sense_is_refused_by_name(argument, value):
+def test_invalid_argument_is_refused_by_name(argument, value):
     with pytest.raises((ValueError, TypeError), match=f"^{argument}: ") as caught:
         MCSNodeDriver(**{"key": "key", "secret": SECRET, argument: value})
     assert SECRET not in str(caught.value)
 
 
-def test_large_numbers_do_not_fail(cloud):
+def test_large_numbers_are_accepted(cloud):
     settings = dict.fromkeys(
         ("timeout", "connect_timeout", "deadline", "retry_delay", "backoff"), float("inf")
     )
@@ -281,9 +281,7 @@ ODD = {
     ("argument", "variable"),
     [("key", "MOS_ACCESS"), ("secret", "MOS_SECRET"), ("region", "MOS_REGION")],
 )
-def test_a_credential_that_cannot_be_right_is_named_and_not_shown(
-    monkeypatch, argument, variable, value
-):
+def test_invalid_credential_is_named_and_not_shown(monkeypatch, argument, variable, value):
     monkeypatch.setenv("MOS_ACCESS", "key")
     monkeypatch.setenv("MOS_SECRET", "secret")
     monkeypatch.setitem(os.environb, variable.encode(), value)
@@ -303,6 +301,6 @@ def test_a_credential_that_cannot_be_right_is_named_and_not_shown(
         assert SECRET not in shown
 
 
-def test_a_secret_may_have_any_letters(cloud):
+def test_secret_may_contain_any_letters(cloud):
     account = cloud.add_account("ключ", "秘密 with spaces")
     assert cloud.driver(account).ex_get_balance().amount == 1000

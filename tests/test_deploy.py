@@ -64,7 +64,7 @@ def assert_was_run(script, argument=""):
     return Path(home)
 
 
-def test_with_the_generated_password(cloud, driver, wanted):
+def test_deploy_node_logs_in_with_generated_password(cloud, driver, wanted):
     script = ScriptDeployment(SCRIPT, args=["argument"])
     node = driver.deploy_node(deploy=script, **wanted)
     home = assert_was_run(script, "argument")
@@ -72,7 +72,7 @@ def test_with_the_generated_password(cloud, driver, wanted):
     assert (node.name, node.state, len(cloud.ledger)) == ("web", "running", 1)
 
 
-def test_with_a_key_pair(driver, wanted, key):
+def test_deploy_node_logs_in_with_key_pair(driver, wanted, key):
     pair, path = key
     script = ScriptDeployment(SCRIPT, delete=True)
     driver.deploy_node(deploy=script, ssh_key=path, ex_keyname=pair, **wanted)
@@ -80,7 +80,7 @@ def test_with_a_key_pair(driver, wanted, key):
     assert list(home.iterdir()) == []
 
 
-def test_with_a_public_key(driver, wanted, key):
+def test_deploy_node_registers_public_key(driver, wanted, key):
     pair, path = key
     script = ScriptDeployment(SCRIPT)
     auth = NodeAuthSSHKey(pair.public_key)
@@ -89,7 +89,7 @@ def test_with_a_public_key(driver, wanted, key):
     assert driver.ex_get_password_data(node, pair.private_key).key_pair_name == "mine"
 
 
-def test_several_steps(driver, wanted, key, tmp_path):
+def test_deploy_node_runs_several_steps(driver, wanted, key, tmp_path):
     pair, path = key
     source = tmp_path / "settings"
     source.write_text("a = 1\n")
@@ -105,7 +105,7 @@ def test_several_steps(driver, wanted, key, tmp_path):
     client.close()
 
 
-def test_with_a_key_for_which_there_is_no_password(cloud, driver, wanted, tmp_path):
+def test_deploy_node_logs_in_with_key_that_is_not_rsa(cloud, driver, wanted, tmp_path):
     key, path = ed25519.Ed25519PrivateKey.generate(), tmp_path / "key"
     path.write_text(private_text(key, "OpenSSH"))
     pair = driver.import_key_pair_from_string("mine", public_text(key))
@@ -118,7 +118,7 @@ def test_with_a_key_for_which_there_is_no_password(cloud, driver, wanted, tmp_pa
     assert "GetPasswordData" not in [record.action for record in cloud.records]
 
 
-def test_a_node_that_does_not_let_in_is_not_lost(cloud, driver, wanted, key):
+def test_failed_login_is_error_with_the_node(cloud, driver, wanted, key):
     _, wrong_key = key
     with pytest.raises(DeploymentError) as caught:
         driver.deploy_node(deploy=ScriptDeployment(SCRIPT), ssh_key=wrong_key, timeout=1, **wanted)
@@ -197,7 +197,7 @@ def asked(cloud):
     return [record.action for record in cloud.records].count("GetPasswordData")
 
 
-def test_the_generated_password_and_its_account(emulated, ssh):
+def test_generated_password_is_used_with_its_account(emulated, ssh):
     driver, node = deploy(emulated)
     (made,) = ssh
     login = driver.ex_get_password_data(node)
@@ -206,7 +206,7 @@ def test_the_generated_password_and_its_account(emulated, ssh):
 
 
 @pytest.mark.parametrize("name", ["me", "root"])
-def test_a_name_that_the_caller_gave_is_the_callers_choice(emulated, ssh, key_file, name):
+def test_given_ssh_username_is_used_unchanged(emulated, ssh, key_file, name):
     deploy(emulated, ssh_username=name)
     deploy(emulated, ssh_username=name, ssh_key=key_file, name="db")
     assert [made["username"] for made in ssh] == [name, name]
@@ -215,7 +215,7 @@ def test_a_name_that_the_caller_gave_is_the_callers_choice(emulated, ssh, key_fi
     assert asked(emulated) == 1
 
 
-def test_the_first_of_libclouds_own_arguments_may_be_given_by_place(emulated, ssh, key_file):
+def test_first_arguments_of_deploy_node_may_be_positional(emulated, ssh, key_file):
     driver = emulated.driver()
     driver.deploy_node(Nothing(), "me", [], 22, 10, key_file, name="web", size="small", image=IMAGE)
     assert (ssh[0]["username"], ssh[0]["key_files"]) == ("me", key_file)
@@ -235,7 +235,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("what", ANSWERS)
-def test_with_a_key_it_goes_on_whatever_becomes_of_the_password(
+def test_deployment_with_key_continues_when_password_is_refused(
     emulated, ssh, key_file, what, caplog
 ):
     emulated.inject(ANSWERS[what], on="GetPasswordData")
@@ -269,7 +269,7 @@ def deploy_elsewhere(requests_mock, row=(), login=(), **kwargs):
     driver.deploy_node(Nothing(), name="web", size="s", image=image, **kwargs)
 
 
-def test_a_password_that_is_not_ready_does_not_hide_the_account(requests_mock, ssh, key_file):
+def test_account_is_used_when_password_is_not_ready(requests_mock, ssh, key_file):
     login = {"account": "admin", "passwordData": ""}
     deploy_elsewhere(requests_mock, login=login, ssh_key=key_file)
     assert ssh[0]["username"] == "admin"
@@ -277,18 +277,18 @@ def test_a_password_that_is_not_ready_does_not_hide_the_account(requests_mock, s
         deploy_elsewhere(requests_mock, login=login)
 
 
-def test_an_endpoint_that_names_no_account(requests_mock, ssh):
+def test_account_defaults_to_root(requests_mock, ssh):
     deploy_elsewhere(requests_mock, login={"passwordData": "secret"})
     assert (ssh[0]["username"], ssh[0]["password"]) == ("root", "secret")
 
 
-def test_a_passphrase_alone_is_what_libcloud_logs_in_with(emulated, ssh):
+def test_ssh_key_password_without_key_is_the_password(emulated, ssh):
     deploy(emulated, ssh_key_password="mine", ssh_username="me")
     assert (ssh[0]["username"], ssh[0]["password"]) == ("me", "mine")
     assert asked(emulated) == 0
 
 
-def test_the_other_accounts_are_tried_as_they_are(emulated, ssh, key_file, monkeypatch):
+def test_alternate_usernames_are_tried_unchanged(emulated, ssh, key_file, monkeypatch):
     monkeypatch.setattr(SSH, "accounts", ["me"])
     deploy(emulated, ssh_alternate_usernames=("root", "me"), ssh_key=key_file)
     assert [made["username"] for made in ssh] == ["cirros", "root", "me"]
@@ -296,7 +296,7 @@ def test_the_other_accounts_are_tried_as_they_are(emulated, ssh, key_file, monke
 
 
 @pytest.mark.parametrize("private", [RSA, ED25519])
-def test_a_key_that_only_an_agent_has_is_enough(emulated, ssh, private, monkeypatch):
+def test_key_of_an_agent_suffices(emulated, ssh, private, monkeypatch):
     driver = emulated.driver()
     driver.import_key_pair_from_string("mine", public_text(private))
     monkeypatch.setattr("paramiko.Agent.get_keys", lambda agent: ("a key",))
@@ -306,7 +306,7 @@ def test_a_key_that_only_an_agent_has_is_enough(emulated, ssh, private, monkeypa
     assert ssh[0]["username"] == ("cirros" if private is RSA else "root")
 
 
-def test_a_key_of_ones_own_is_enough(emulated, ssh, tmp_path):
+def test_key_in_home_folder_suffices(emulated, ssh, tmp_path):
     folder = tmp_path / "home" / ".ssh"
     folder.mkdir(parents=True)
     (folder / "id_ed25519").write_text(private_text(ED25519, "OpenSSH"))
@@ -351,7 +351,7 @@ def refused(emulated, ssh, tmp_path):
         ("hello", None, "got a text in another form"),
     ],
 )
-def test_a_key_that_paramiko_cannot_use(refused, tmp_path, text, password, words):
+def test_key_that_paramiko_cannot_use_is_refused(refused, tmp_path, text, password, words):
     path = tmp_path / "some"
     path.write_text(text)
     for key, argument in ((path, "ssh_key"), ([str(path)], r"ssh_key\[0\]")):
@@ -372,18 +372,18 @@ def test_a_key_that_paramiko_cannot_use(refused, tmp_path, text, password, words
         (b"x" * 70_000, "more than 65536 bytes"),
     ],
 )
-def test_a_key_file_that_is_not_text(refused, tmp_path, data, words):
+def test_key_file_that_is_not_text_is_refused(refused, tmp_path, data, words):
     (tmp_path / "some").write_bytes(data)
     refused(f"^ssh_key: expected a private key .*{words}", ssh_key=tmp_path / "some")
 
 
-def test_key_files_that_are_not_there(refused, key_file):
+def test_missing_key_file_is_refused(refused, key_file):
     for key in ("/no/such/file", [key_file, "/no/such/file"]):
         refused(r"^ssh_key(\[1\])?: .*no file can be read .No such file", ssh_key=key)
     refused("^ssh_key: .*no file can be read .Is a directory", ssh_key="/")
 
 
-def test_one_key_of_several_that_can_be_used_is_enough(emulated, ssh, tmp_path, key_file):
+def test_one_usable_key_of_several_suffices(emulated, ssh, tmp_path, key_file):
     (tmp_path / "locked").write_text(LOCKED)
     paths = [tmp_path / "locked", key_file]
     deploy(emulated, ssh_key=paths)
@@ -403,7 +403,7 @@ def test_one_key_of_several_that_can_be_used_is_enough(emulated, ssh, tmp_path, 
     ],
 )
 @pytest.mark.parametrize("password", ["text", "bytes"])
-def test_keys_that_paramiko_can_use(
+def test_key_that_paramiko_can_use_is_accepted(
     emulated, ssh, tmp_path, monkeypatch, private, form, passphrase, password
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -414,7 +414,7 @@ def test_keys_that_paramiko_can_use(
     assert (ssh[0]["key_files"], ssh[0]["password"]) == (str(tmp_path / "key"), passphrase)
 
 
-def test_a_form_that_only_libcloud_reads_is_taken_alone(emulated, ssh, tmp_path, monkeypatch):
+def test_key_form_that_only_libcloud_reads_is_accepted_alone(emulated, ssh, tmp_path, monkeypatch):
     # With paramiko before 4 it converts PKCS #8.
     (tmp_path / "key").write_text(PKCS_8)
     monkeypatch.setattr(paramiko, "DSSKey", paramiko.RSAKey, raising=False)
@@ -425,33 +425,33 @@ def test_a_form_that_only_libcloud_reads_is_taken_alone(emulated, ssh, tmp_path,
 
 
 @pytest.mark.parametrize("how", ["auth", "ex_keyname"])
-def test_a_key_pair_and_no_private_key_anywhere(refused, how):
+def test_key_pair_without_private_key_is_refused(refused, how):
     given = {"auth": NodeAuthSSHKey(public_text(RSA)), "ex_keyname": "mine"}
     refused("^ssh_key: expected the private key of .* got none", **{how: given[how]})
 
 
-def test_both_a_public_key_and_a_key_pair(refused, key_file):
+def test_public_key_with_key_pair_is_refused(refused, key_file):
     auth = NodeAuthSSHKey(public_text(RSA))
     refused("^auth, ex_keyname: ", auth=auth, ex_keyname="mine", ssh_key=key_file)
 
 
-def test_without_the_package_paramiko(refused, monkeypatch, key_file):
+def test_missing_paramiko_is_error_that_names_the_extra(refused, monkeypatch, key_file):
     monkeypatch.setattr("libcloud.compute.ssh.have_paramiko", False)
     refused(r"pip install 'libcloud-mcs\[deploy\]'", RuntimeError, ssh_key=key_file)
 
 
-def test_a_password_of_ones_own(refused):
+def test_password_given_as_auth_is_refused(refused):
     refused("password", LibcloudError, auth=NodeAuthPassword("secret"))
 
 
 @pytest.mark.parametrize("source", ["/no/such/file", "/"])
-def test_a_file_to_deploy_that_cannot_be_read(refused, source):
+def test_unreadable_file_to_deploy_is_refused(refused, source):
     steps = MultiStepDeployment([Nothing(), FileDeployment(source, "target")])
     error = refused(repr(source), OSError, deploy=steps)
     assert error.filename == source
 
 
-def test_unknown_arguments(refused):
+def test_unknown_argument_of_deploy_node_is_refused(refused):
     refused("ssh_user", ssh_user="me")
     refused("ex_size", ex_size="small")
 
@@ -459,7 +459,7 @@ def test_unknown_arguments(refused):
 # What fails when the node was paid
 
 
-def test_what_fails_later_says_which_node_it_was(emulated, ssh):
+def test_later_failure_of_deployment_names_the_node(emulated, ssh):
     emulated.inject(error(409, "no password here"), on="GetPasswordData")
     with pytest.raises(DeploymentError, match="no password here") as caught:
         deploy(emulated)
@@ -469,7 +469,7 @@ def test_what_fails_later_says_which_node_it_was(emulated, ssh):
     assert (ssh, len(emulated.ledger)) == ([], 1)
 
 
-def test_a_node_without_an_address_where_it_is_waited_for(requests_mock, ssh, key_file):
+def test_node_without_address_of_ssh_interface_is_error(requests_mock, ssh, key_file):
     words = "i-1.*'web' runs but has no public IPv4 address .ssh_interface='public_ips'., only"
     with pytest.raises(DeploymentError, match=words):
         deploy_elsewhere(requests_mock, {"ipAddresses": "10.0.0.1"}, timeout=0.01, ssh_key=key_file)
@@ -485,7 +485,7 @@ class Interrupted(Deployment):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_an_interruption_says_which_node_may_be_there(emulated, ssh, caplog, error):
+def test_interrupted_deployment_logs_the_node(emulated, ssh, caplog, error):
     with pytest.raises(error):
         deploy(emulated, deploy=Interrupted(error))
     (node,) = eval(

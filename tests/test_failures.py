@@ -110,7 +110,7 @@ def fails(call, driver):
         (499, MCSError, LibcloudError),
     ],
 )
-def test_a_refusal_has_its_class(requests_mock, driver, kind, status, ours, libclouds):
+def test_refusal_raises_class_of_its_status(requests_mock, driver, kind, status, ours, libclouds):
     requests_mock.post(
         URL, status_code=status, text=refusal(status, "中文 & so on".replace("&", "&amp;"))
     )
@@ -126,7 +126,7 @@ def test_a_refusal_has_its_class(requests_mock, driver, kind, status, ours, libc
     assert requests_mock.call_count == 1
 
 
-def test_a_code_that_differs_from_the_status_is_kept(requests_mock, driver):
+def test_error_code_that_differs_from_status_is_kept(requests_mock, driver):
     requests_mock.post(URL, status_code=400, text=refusal("17"))
     error = fails(CALLS["read"], driver)
     assert (error.http_code, error.code) == (400, 17)
@@ -134,14 +134,14 @@ def test_a_code_that_differs_from_the_status_is_kept(requests_mock, driver):
     assert fails(CALLS["read"], driver).code is None
 
 
-def test_an_error_document_is_one_whatever_its_status(requests_mock, driver):
+def test_error_document_with_status_200_is_error(requests_mock, driver):
     requests_mock.post(URL, status_code=200, text=refusal(406))
     error = fails(CALLS["billed"], driver)
     assert type(error) is InsufficientBalanceError
     assert (error.http_code, error.code) == (200, 406)
 
 
-def test_an_error_in_the_format_that_was_not_asked_for(requests_mock, driver):
+def test_error_in_the_other_format_is_read(requests_mock, driver):
     requests_mock.post(
         URL, status_code=404, json={"ErrorResponse": {"Error": {"code": 404, "message": "m"}}}
     )
@@ -150,7 +150,7 @@ def test_an_error_in_the_format_that_was_not_asked_for(requests_mock, driver):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [400, 401, 404, 406, 413])
-def test_a_4xx_without_a_body_of_the_api(requests_mock, driver, kind, status):
+def test_4xx_without_error_document_is_plain_error(requests_mock, driver, kind, status):
     requests_mock.post(URL, status_code=status, text="<html><h1>Blocked by proxy</h1></html>")
     error = fails(CALLS[kind], driver)
     assert type(error) is MCSError
@@ -160,9 +160,7 @@ def test_a_4xx_without_a_body_of_the_api(requests_mock, driver, kind, status):
 
 
 @pytest.mark.parametrize("body", ["", "<html>" + "x" * 10_000, "\x00\xff", GOOD["read"]])
-def test_whatever_the_body_is_the_status_is_kept_and_the_excerpt_is_short(
-    requests_mock, driver, body
-):
+def test_error_of_any_body_has_status_and_short_excerpt(requests_mock, driver, body):
     requests_mock.post(URL, status_code=400, text=body)
     error = fails(CALLS["read"], driver)
     assert error.http_code == 400
@@ -178,7 +176,7 @@ def result(kind, driver):
 
 @pytest.mark.parametrize("body", [refusal(429), "<html>slow down</html>"])
 @pytest.mark.parametrize(("kind", "tries"), [("read", TRIES), ("change", TRIES), ("billed", 1)])
-def test_429(requests_mock, driver, kind, tries, body):
+def test_429_is_retried_unless_billed(requests_mock, driver, kind, tries, body):
     requests_mock.post(URL, status_code=429, text=body)
     error = fails(CALLS[kind], driver)
     assert type(error) is RateLimitError
@@ -192,7 +190,7 @@ def test_429(requests_mock, driver, kind, tries, body):
     ("kind", "tries", "ours"),
     [("read", TRIES, MCSError), ("change", TRIES, MCSError), ("billed", 1, OutcomeUnknownError)],
 )
-def test_503(requests_mock, driver, kind, tries, ours, body):
+def test_503_is_retried_unless_billed(requests_mock, driver, kind, tries, ours, body):
     requests_mock.post(URL, status_code=503, text=body)
     error = fails(CALLS[kind], driver)
     assert type(error) is ours
@@ -210,7 +208,9 @@ def test_503(requests_mock, driver, kind, tries, ours, body):
         ("billed", 1, OutcomeUnknownError),
     ],
 )
-def test_other_5xx(requests_mock, driver, kind, tries, ours, status, body):
+def test_other_5xx_is_retried_only_for_reads(
+    requests_mock, driver, kind, tries, ours, status, body
+):
     requests_mock.post(URL, status_code=status, text=body)
     error = fails(CALLS[kind], driver)
     assert type(error) is ours
@@ -227,7 +227,7 @@ def test_other_5xx(requests_mock, driver, kind, tries, ours, status, body):
         ("billed", OutcomeUnknownError),
     ],
 )
-def test_200_that_cannot_be_read(requests_mock, driver, kind, ours, body):
+def test_unreadable_200_is_not_retried(requests_mock, driver, kind, ours, body):
     requests_mock.post(URL, text=body)
     error = fails(CALLS[kind], driver)
     assert type(error) is ours
@@ -237,7 +237,7 @@ def test_200_that_cannot_be_read(requests_mock, driver, kind, ours, body):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_refused_with_where_to(requests_mock, driver, kind, status):
+def test_redirect_is_refused_and_error_names_its_target(requests_mock, driver, kind, status):
     where = f"https://me:{SECRET}@other.example/x?Signature=abc"
     requests_mock.post(URL, status_code=status, headers={"Location": where})
     error = fails(CALLS[kind], driver)
@@ -250,13 +250,13 @@ def test_a_redirect_is_refused_with_where_to(requests_mock, driver, kind, status
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("location", ["http://[bad", ""])
-def test_a_redirect_to_nowhere(requests_mock, driver, kind, location):
+def test_redirect_with_bad_target_is_refused(requests_mock, driver, kind, location):
     requests_mock.post(URL, status_code=302, headers={"Location": location})
     assert "redirect" in fails(CALLS[kind], driver).message
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_connection_is_tried_again_and_then_it_works(requests_mock, driver, kind, waits):
+def test_failed_connection_is_retried_until_it_works(requests_mock, driver, kind, waits):
     requests_mock.post(
         URL, [{"exc": requests.exceptions.ConnectTimeout("slow")}] * 2 + [{"text": GOOD[kind]}]
     )
@@ -266,7 +266,7 @@ def test_no_connection_is_tried_again_and_then_it_works(requests_mock, driver, k
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_connection_at_all(kind):
+def test_endpoint_without_listener_is_retryable_error(kind):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     # No server listens there any more.
@@ -278,7 +278,7 @@ def test_no_connection_at_all(kind):
     assert f"http://127.0.0.1:{port}/" in error.message
 
 
-def test_a_host_that_does_not_exist():
+def test_unknown_host_is_error():
     driver = MCSNodeDriver("key", SECRET, url="http://no-such-host.invalid/", max_tries=1)
     error = fails(CALLS["billed"], driver)
     assert type(error) is MCSError
@@ -301,7 +301,7 @@ def test_a_host_that_does_not_exist():
         ("billed", 1, OutcomeUnknownError),
     ],
 )
-def test_a_connection_lost_later(requests_mock, driver, kind, tries, ours, lost):
+def test_lost_connection_is_retried_only_for_reads(requests_mock, driver, kind, tries, ours, lost):
     requests_mock.post(URL, exc=lost)
     error = fails(CALLS[kind], driver)
     assert type(error) is ours
@@ -314,7 +314,7 @@ def test_a_connection_lost_later(requests_mock, driver, kind, tries, ours, lost)
         assert error.retryable is False
 
 
-def test_the_call_that_finds_out_is_there_for_every_change(requests_mock, driver):
+def test_unknown_outcome_of_every_change_names_a_call_that_finds_out(requests_mock, driver):
     requests_mock.post(URL, status_code=500)
     image = NodeImage("i", "image", driver)
     for call in (
@@ -336,7 +336,7 @@ def test_the_call_that_finds_out_is_there_for_every_change(requests_mock, driver
         compile(source, "find_out", "eval")
 
 
-def test_each_try_has_its_own_signature(requests_mock, driver, monkeypatch):
+def test_each_try_is_signed_again(requests_mock, driver, monkeypatch):
     moments = iter(datetime(2026, 1, 1, 0, 0, n, tzinfo=timezone.utc) for n in range(10))
     monkeypatch.setattr(driver.connection, "_now", lambda: next(moments))
     requests_mock.post(URL, [{"status_code": 503}, {"text": GOOD["read"]}])
@@ -352,7 +352,9 @@ def test_each_try_has_its_own_signature(requests_mock, driver, monkeypatch):
 @pytest.mark.parametrize("http_method", ["POST", "GET"])
 @pytest.mark.parametrize("response_format", ["xml", "json"])
 @pytest.mark.parametrize("region", ["Beijing", "上海", None])
-def test_what_every_request_has(requests_mock, http_method, response_format, region):
+def test_every_request_has_the_common_parameters(
+    requests_mock, http_method, response_format, region
+):
     requests_mock.register_uri(http_method, URL, text=GOOD["read"])
     settings = {"http_method": http_method, "response_format": response_format, "region": region}
     MCSNodeDriver("key", SECRET, signature_method="HmacSHA1", **settings).ex_get_balance()
@@ -374,14 +376,14 @@ def test_what_every_request_has(requests_mock, http_method, response_format, reg
     assert request.headers.get("Content-Type") == form_type
 
 
-def test_none_is_the_usual_time():
+def test_time_settings_of_none_are_the_defaults():
     connection = MCSNodeDriver(
         "key", SECRET, timeout=None, retry_delay=None, backoff=None
     ).connection
     assert (connection.timeout, connection.retry_delay, connection.backoff) == (60, 0.5, 2)
 
 
-def test_the_longest_wait_grows_up_to_a_limit(driver, monkeypatch):
+def test_backoff_delay_grows_up_to_limit(driver, monkeypatch):
     monkeypatch.setattr("libcloud_mcs.connection.random.uniform", lambda least, most: (least, most))
     connection = MCSNodeDriver("key", SECRET).connection
     longest = [0.5, 1, 2, 4, 8, 16, 30, 30]
@@ -399,7 +401,7 @@ def test_the_longest_wait_grows_up_to_a_limit(driver, monkeypatch):
         (200, "", MCSError),
     ],
 )
-def test_the_status_goes_before_the_code_in_an_error(requests_mock, driver, status, code, wanted):
+def test_error_class_follows_status_before_code(requests_mock, driver, status, code, wanted):
     requests_mock.post(URL, status_code=status, text=refusal(code))
     error = fails(CALLS["read"], driver)
     assert (type(error), error.http_code, error.code) == (wanted, status, code or None)
@@ -407,14 +409,14 @@ def test_the_status_goes_before_the_code_in_an_error(requests_mock, driver, stat
 
 
 @pytest.mark.parametrize("code", ["abc", "4 04", "\u0664\u0660\u0664", "-4"])
-def test_a_code_that_is_not_a_number_is_left_out(requests_mock, driver, code):
+def test_error_code_that_is_not_a_number_is_ignored(requests_mock, driver, code):
     requests_mock.post(URL, status_code=409, text=refusal(code))
     error = fails(CALLS["read"], driver)
     assert (type(error), error.http_code, error.code, error.message) == (MCSError, 409, None, "no")
 
 
 @pytest.mark.parametrize(("length", "shown"), [(200, "x" * 200), (201, "x" * 200 + "…")])
-def test_so_much_of_an_answer_is_shown(requests_mock, driver, length, shown):
+def test_long_response_is_cut_in_message(requests_mock, driver, length, shown):
     requests_mock.post(URL, status_code=418, text="x" * length)
     assert fails(CALLS["read"], driver).message == f"no answer of the API: {shown!r}"
 
@@ -423,9 +425,7 @@ def test_so_much_of_an_answer_is_shown(requests_mock, driver, length, shown):
 @pytest.mark.parametrize(
     ("by", "word"), [(timedelta(hours=1), "behind"), (-timedelta(hours=1), "ahead of")]
 )
-def test_a_clock_that_is_off_is_told_where_credentials_are_refused(
-    requests_mock, driver, status, by, word
-):
+def test_refused_credentials_message_names_wrong_clock(requests_mock, driver, status, by, word):
     date = format_datetime(datetime.now(timezone.utc) + by, usegmt=True)
     requests_mock.post(URL, status_code=status, text=refusal(status), headers={"Date": date})
     words = str(fails(CALLS["read"], driver))
@@ -445,7 +445,7 @@ def test_a_clock_that_is_off_is_told_where_credentials_are_refused(
         ("Mon, 01 Jan 2035 00:00:00 -0000", "2035"),
     ],
 )
-def test_how_long_an_endpoint_says_to_wait(requests_mock, driver, value, seconds):
+def test_retry_after_is_attribute_of_rate_limit_error(requests_mock, driver, value, seconds):
     requests_mock.post(URL, status_code=429, text=refusal(429), headers={"Retry-After": value})
     told = fails(CALLS["billed"], driver).retry_after
     if seconds == "2035":
@@ -455,7 +455,7 @@ def test_how_long_an_endpoint_says_to_wait(requests_mock, driver, value, seconds
         assert told == seconds
 
 
-def test_waits_grow_and_are_random(requests_mock, waits):
+def test_backoff_delays_grow_and_are_random(requests_mock, waits):
     requests_mock.post(URL, status_code=503)
     driver = MCSNodeDriver("key", SECRET, max_tries=9, retry_delay=1, backoff=3)
     fails(CALLS["read"], driver)
@@ -479,7 +479,7 @@ def test_waits_grow_and_are_random(requests_mock, waits):
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0, 1),
     ],
 )
-def test_retry_after_is_obeyed_and_a_bad_one_survived(requests_mock, waits, value, least, most):
+def test_retry_after_is_obeyed_and_invalid_one_ignored(requests_mock, waits, value, least, most):
     requests_mock.post(
         URL, [{"status_code": 429, "headers": {"Retry-After": value}}, {"text": GOOD["read"]}]
     )
@@ -488,7 +488,7 @@ def test_retry_after_is_obeyed_and_a_bad_one_survived(requests_mock, waits, valu
 
 
 @pytest.mark.parametrize("zone", ["GMT", "+0000", "-0000"])
-def test_retry_after_as_a_date(requests_mock, waits, zone):
+def test_retry_after_as_date_is_obeyed(requests_mock, waits, zone):
     later = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=50), usegmt=True)
     later = later.replace("GMT", zone)
     requests_mock.post(
@@ -498,7 +498,7 @@ def test_retry_after_as_a_date(requests_mock, waits, zone):
     assert 40 < waits[0] <= 50
 
 
-def test_no_try_is_begun_after_the_deadline(requests_mock, waits):
+def test_no_try_begins_after_deadline(requests_mock, waits):
     requests_mock.post(URL, status_code=429, headers={"Retry-After": "60"})
     driver = MCSNodeDriver("key", SECRET, deadline=59)
     error = fails(CALLS["read"], driver)
@@ -508,7 +508,7 @@ def test_no_try_is_begun_after_the_deadline(requests_mock, waits):
     assert requests_mock.call_count == 1
 
 
-def test_libclouds_own_retry_has_no_part_in_it(requests_mock, driver, monkeypatch):
+def test_retry_of_libcloud_is_not_used(requests_mock, driver, monkeypatch):
     monkeypatch.setenv("LIBCLOUD_RETRY_FAILED_HTTP_REQUESTS", "1")
     monkeypatch.setattr("libcloud.common.base.RETRY_FAILED_HTTP_REQUESTS", True)
     requests_mock.post(URL, exc=requests.exceptions.ReadTimeout("slow"))
@@ -535,14 +535,14 @@ def answer(body, length=None):
     ],
     ids=["closed", "cut in the head", "cut in the body", "no HTTP"],
 )
-def test_a_billed_request_is_sent_once_however_the_connection_breaks(server, treat):
+def test_billed_request_is_sent_once_when_connection_breaks(server, treat):
     url, seen = server(treat)
     driver = MCSNodeDriver("key", SECRET, url=url)
     assert type(fails(CALLS["billed"], driver)) is OutcomeUnknownError
     assert len(seen) == 1
 
 
-def test_the_timeout_of_a_try_is_honoured(server):
+def test_try_ends_after_its_timeout(server):
     release = threading.Event()
     url, _ = server(lambda connection: release.wait(30))
     driver = MCSNodeDriver("key", SECRET, url=url, timeout=0.05, max_tries=1)
@@ -553,7 +553,7 @@ def test_the_timeout_of_a_try_is_honoured(server):
     release.set()
 
 
-def test_a_message_of_get_quotes_no_signature(server):
+def test_error_of_get_request_has_no_signature(server):
     url, seen = server(lambda connection: None)
     driver = MCSNodeDriver("key", SECRET, url=url, http_method="GET", max_tries=1)
     error = fails(CALLS["read"], driver)
@@ -566,7 +566,7 @@ def test_a_message_of_get_quotes_no_signature(server):
 # TLS
 
 
-def test_a_certificate_of_an_unknown_authority_is_refused_at_once(tls, waits, monkeypatch):
+def test_certificate_of_unknown_authority_is_refused_at_once(tls, waits, monkeypatch):
     # Not even libcloud's switch for the whole process changes that.
     monkeypatch.setattr("libcloud.security.VERIFY_SSL_CERT", False)
     monkeypatch.setattr("libcloud.security.CA_CERTS_PATH", None)
@@ -579,7 +579,9 @@ def test_a_certificate_of_an_unknown_authority_is_refused_at_once(tls, waits, mo
 
 
 @pytest.mark.parametrize("how", ["argument", "libcloud", "libcloud's old list"])
-def test_a_private_authority_can_be_given(tls, authority, tmp_path, monkeypatch, how):
+def test_certificate_of_configured_authority_is_accepted(
+    tls, authority, tmp_path, monkeypatch, how
+):
     path = str(tmp_path / "ca.pem")
     authority.cert_pem.write_to_path(path)
     if how != "argument":
@@ -592,7 +594,7 @@ def test_a_private_authority_can_be_given(tls, authority, tmp_path, monkeypatch,
     assert "certificate was refused" in fails(CALLS["billed"], wrong).message
 
 
-def test_a_server_that_speaks_no_tls_got_nothing(server):
+def test_server_without_tls_receives_no_request(server):
     url, seen = server(lambda connection: connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     driver = MCSNodeDriver("key", SECRET, url=url.replace("http:", "https:"), max_tries=1)
     error = fails(CALLS["billed"], driver)
@@ -600,7 +602,7 @@ def test_a_server_that_speaks_no_tls_got_nothing(server):
     assert b"Renew" not in b"".join(seen)
 
 
-def test_an_expired_or_self_signed_certificate_is_refused(tls, authority, tmp_path):
+def test_expired_or_self_signed_certificate_is_refused(tls, authority, tmp_path):
     path = str(tmp_path / "ca.pem")
     authority.cert_pem.write_to_path(path)
     yesterday = datetime.now(timezone.utc) - timedelta(days=1)
@@ -620,7 +622,7 @@ def test_an_expired_or_self_signed_certificate_is_refused(tls, authority, tmp_pa
 # The exceptions themselves
 
 
-def test_every_exception_is_an_mcs_error_and_libclouds_where_it_has_one():
+def test_exceptions_are_mcs_errors_and_libcloud_errors():
     for name in errors.__all__:
         assert issubclass(getattr(errors, name), MCSError)
     assert issubclass(MCSError, ProviderError)
@@ -629,7 +631,7 @@ def test_every_exception_is_an_mcs_error_and_libclouds_where_it_has_one():
     assert issubclass(KeyPairNotFoundError, NotFoundError)
 
 
-def test_exceptions_can_be_pickled_and_leave_the_secret_behind(requests_mock, driver):
+def test_pickled_exception_lacks_the_secret(requests_mock, driver):
     requests_mock.post(URL, status_code=429, text=refusal(429), headers={"Retry-After": "9"})
     error = fails(CALLS["billed"], driver)
     copied = pickle.loads(pickle.dumps(error))
@@ -642,13 +644,13 @@ def test_exceptions_can_be_pickled_and_leave_the_secret_behind(requests_mock, dr
         assert (str(copied), repr(copied)) == ("GetBalance: words (HTTP 400)", f"<{name}: {made}>")
 
 
-def test_an_exception_without_an_action_or_a_status():
+def test_exception_without_action_prints_message_alone():
     assert str(MCSError("words")) == "words"
     assert str(MCSError("words", action="GetBalance")) == "GetBalance: words"
 
 
 @pytest.mark.parametrize("refused", ["ID", "ID and name"])
-def test_an_endpoint_may_refuse_an_id_that_does_not_exist(requests_mock, driver, refused):
+def test_ex_get_node_searches_names_when_id_is_refused(requests_mock, driver, refused):
     def treat(request, context):
         by_name = "InstanceName.1=" in request.text and refused == "ID and name"
         if "InstanceId.1=" in request.text or by_name:
@@ -668,12 +670,12 @@ def test_an_endpoint_may_refuse_an_id_that_does_not_exist(requests_mock, driver,
 
 
 @pytest.mark.parametrize(("status", "ours"), [(401, InvalidCredentialsError), (500, MCSError)])
-def test_other_failures_of_ex_get_node_are_what_they_are(requests_mock, driver, status, ours):
+def test_ex_get_node_raises_other_errors_unchanged(requests_mock, driver, status, ours):
     requests_mock.post(URL, status_code=status, text=refusal(status))
     assert type(fails(lambda driver: driver.ex_get_node("web"), driver)) is ours
 
 
-def test_an_endpoint_that_ignores_the_id_gives_no_wrong_node(requests_mock, driver):
+def test_ex_get_node_ignores_rows_of_other_nodes(requests_mock, driver):
     requests_mock.post(
         URL,
         json={"DescribeInstancesResponse": {"InstanceSet": {"Instance": {"instanceId": "other"}}}},
@@ -681,7 +683,7 @@ def test_an_endpoint_that_ignores_the_id_gives_no_wrong_node(requests_mock, driv
     assert type(fails(lambda driver: driver.ex_get_node("web"), driver)) is NotFoundError
 
 
-def test_a_node_that_goes_while_all_volumes_are_listed_has_none():
+def test_list_volumes_skips_node_that_was_deleted_meanwhile():
     with Emulator(instances=3) as cloud:
         driver = cloud.driver()
         whole = driver.list_nodes()
@@ -698,7 +700,7 @@ def test_a_node_that_goes_while_all_volumes_are_listed_has_none():
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_an_endpoint_may_refuse_a_key_pair_that_is_there(requests_mock, driver, same):
+def test_refused_import_returns_registered_pair_of_same_key(requests_mock, driver, same):
     key = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAwEAAQ== me"
     fingerprint = public_key_fingerprint(key, "key") if same else "00:11"
     row = f"<keyName>mine</keyName><keyId>k</keyId><keyFingerprint>{fingerprint}</keyFingerprint>"

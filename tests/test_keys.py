@@ -40,7 +40,7 @@ def keyed(driver):
     return driver.create_node("keyed", "small", IMAGE, ex_keyname="mine")
 
 
-def test_a_plain_password(driver):
+def test_plain_password_needs_no_key(driver):
     node = driver.create_node("plain", "small", IMAGE)
     data = driver.ex_get_password_data(node)
     assert (data.account, len(data.password), data.encrypted) == ("cirros", 12, False)
@@ -53,7 +53,7 @@ def test_a_plain_password(driver):
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
 @pytest.mark.parametrize("passphrase", [None, b"open \xe4\xb8\xad"])
 @pytest.mark.parametrize("how", ["text", "bytes", "path", "text path"])
-def test_a_key_of_any_form_decrypts(driver, keyed, tmp_path, form, passphrase, how):
+def test_private_key_of_any_form_decrypts_password(driver, keyed, tmp_path, form, passphrase, how):
     private_key = private_text(KEY, form, passphrase)
     path = tmp_path / "key"
     path.write_text(private_key)
@@ -68,19 +68,19 @@ def test_a_key_of_any_form_decrypts(driver, keyed, tmp_path, form, passphrase, h
     assert (data.key_pair_name, bool(data.key_pair_id)) == ("mine", True)
 
 
-def test_a_path_may_begin_at_home(driver, keyed, tmp_path, monkeypatch):
+def test_path_of_private_key_may_begin_with_tilde(driver, keyed, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     Path(tmp_path, "key").write_text(PRIVATE)
     assert driver.ex_get_password_data(keyed, "~/key").encrypted
 
 
-def test_a_key_pair_made_here_decrypts(driver):
+def test_created_key_pair_decrypts_password(driver):
     pair = driver.create_key_pair("made")
     node = driver.create_node("node", "small", IMAGE, ex_keyname=pair)
     assert len(driver.ex_get_password_data(node, pair.private_key).password) == 12
 
 
-def test_three_different_errors(answer_format):
+def test_password_errors_differ_by_cause(answer_format):
     with Emulator() as cloud:
         cloud.clock.freeze()
         driver = cloud.driver(response_format=answer_format)
@@ -98,7 +98,7 @@ def test_three_different_errors(answer_format):
             driver.ex_get_password_data("none", PRIVATE)
 
 
-def test_a_refusal_of_another_kind_stays_what_it_is(driver):
+def test_other_refusal_of_password_is_plain_error(driver):
     key = ed25519.Ed25519PrivateKey.generate()
     driver.import_key_pair_from_string("mine", public_text(key))
     node = driver.create_node("keyed", "small", IMAGE, ex_keyname="mine")
@@ -168,7 +168,7 @@ ED25519 = public_text(ed25519.Ed25519PrivateKey.generate())
     ],
 )
 @pytest.mark.parametrize("how", ["text", "file", "path", "auth"])
-def test_public_keys_are_taken_whatever_is_around_them(cloud, tmp_path, given, how):
+def test_public_key_is_found_between_blank_lines_and_comments(cloud, tmp_path, given, how):
     driver, path = cloud.driver(), tmp_path / "key.pub"
     path.write_bytes(given.encode())
     if how == "auth":
@@ -220,7 +220,7 @@ NOT_PUBLIC = {
 
 
 @pytest.mark.parametrize("what", NOT_PUBLIC)
-def test_a_public_key_in_another_form_is_refused_with_what_it_is(unused, tmp_path, what):
+def test_public_key_in_another_form_is_refused_and_form_named(unused, tmp_path, what):
     given, words = NOT_PUBLIC[what]
     path = tmp_path / "key"
     path.write_bytes(given.encode())
@@ -247,7 +247,7 @@ def test_a_public_key_in_another_form_is_refused_with_what_it_is(unused, tmp_pat
         (b"\0" * 100_000, "more than 65536 bytes"),
     ],
 )
-def test_a_public_key_file_in_another_encoding_is_refused(unused, tmp_path, data, words):
+def test_public_key_file_in_another_encoding_is_refused(unused, tmp_path, data, words):
     path = tmp_path / "key"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=f"^key_file_path: expected one public key .*{words}") as e:
@@ -256,12 +256,12 @@ def test_a_public_key_file_in_another_encoding_is_refused(unused, tmp_path, data
 
 
 @pytest.mark.parametrize("path", ["/no/such/file", "/"])
-def test_a_public_key_file_that_cannot_be_read_is_an_error_that_names_it(unused, path):
+def test_unreadable_public_key_file_is_error_that_names_it(unused, path):
     with pytest.raises(OSError, match=repr(path)):
         unused.import_key_pair_from_file("n", path)
 
 
-def test_the_path_of_a_public_key_may_begin_at_home(cloud, tmp_path, monkeypatch):
+def test_path_of_public_key_may_begin_with_tilde(cloud, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "key.pub").write_text(public_text(KEY))
     assert cloud.driver().import_key_pair_from_file("mine", "~/key.pub").name == "mine"
@@ -269,7 +269,7 @@ def test_the_path_of_a_public_key_may_begin_at_home(cloud, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("empty", ["", b""])
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
-def test_an_empty_passphrase_is_ignored(driver, keyed, form, empty):
+def test_empty_passphrase_is_ignored(driver, keyed, form, empty):
     assert driver.ex_get_password_data(keyed, private_text(KEY, form), empty).encrypted
     with pytest.raises(ValueError, match="^passphrase: expected one, .* is encrypted, got none"):
         driver.ex_get_password_data(keyed, private_text(KEY, form, b"right"), empty)
@@ -277,7 +277,7 @@ def test_an_empty_passphrase_is_ignored(driver, keyed, form, empty):
 
 @pytest.mark.parametrize("around", ["\ufeff{}", "\r\n \r\n{}\r\n\r\n"])
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
-def test_a_private_key_is_taken_whatever_is_around_it(driver, keyed, tmp_path, form, around):
+def test_private_key_is_found_in_surrounding_text(driver, keyed, tmp_path, form, around):
     given = around.format(private_text(KEY, form).replace("\n", "\r\n"))
     path = tmp_path / "key"
     path.write_bytes(given.encode())
@@ -319,7 +319,7 @@ WRONG_PRIVATE = "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n-----END RSA PRIVATE
         ("\ud800\n", None, "half a character"),
     ],
 )
-def test_a_private_key_that_cannot_be_used_is_an_error_before_anything_is_sent(
+def test_unusable_private_key_is_error_before_a_request_is_sent(
     unused, tmp_path, private_key, passphrase, words
 ):
     tried = [private_key]
@@ -334,7 +334,7 @@ def test_a_private_key_that_cannot_be_used_is_an_error_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
-def test_whether_a_passphrase_is_missing_or_needless_is_said(unused, form):
+def test_missing_or_needless_passphrase_is_named(unused, form):
     locked = private_text(KEY, form, b"right")
     with pytest.raises(ValueError, match="^passphrase: expected one, .* is encrypted, got none"):
         unused.ex_get_password_data("node", locked)
@@ -342,7 +342,7 @@ def test_whether_a_passphrase_is_missing_or_needless_is_said(unused, form):
         unused.ex_get_password_data("node", private_text(KEY, form), "needless")
 
 
-def test_half_a_character_in_a_passphrase_is_not_shown(unused):
+def test_passphrase_with_half_a_character_is_refused_and_not_shown(unused):
     passphrase = "open sesame\ud800"
     with pytest.raises(ValueError, match="^passphrase: expected text that UTF-8") as caught:
         unused.ex_get_password_data("node", PRIVATE, passphrase)
@@ -357,7 +357,7 @@ def answer(requests_mock, data):
     return MCSNodeDriver("key", "secret", response_format="json")
 
 
-def test_other_endpoints_pad_as_pkcs_1_v1_5(requests_mock):
+def test_password_with_pkcs_1_v1_5_padding_is_decrypted(requests_mock):
     secret = KEY.public_key().encrypt("pass 中".encode(), padding.PKCS1v15())
     driver = answer(requests_mock, {"passwordData": base64.b64encode(secret).decode()})
     assert driver.ex_get_password_data("node", PRIVATE).password == "pass 中"
@@ -365,14 +365,14 @@ def test_other_endpoints_pad_as_pkcs_1_v1_5(requests_mock):
         driver.ex_get_password_data("node", private_text(OTHER_KEY))
 
 
-def test_base64_may_be_wrapped(requests_mock):
+def test_wrapped_base64_of_password_is_decrypted(requests_mock):
     oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
     secret = KEY.public_key().encrypt(b"password", oaep)
     driver = answer(requests_mock, {"passwordData": base64.encodebytes(secret).decode()})
     assert driver.ex_get_password_data("node", PRIVATE).password == "password"
 
 
-def test_what_is_not_text_is_a_wrong_key(requests_mock):
+def test_decrypted_password_that_is_not_text_is_wrong_key(requests_mock):
     oaep = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)
     secret = KEY.public_key().encrypt(b"\xff\xfe", oaep)
     driver = answer(requests_mock, {"passwordData": base64.b64encode(secret).decode()})
@@ -381,19 +381,19 @@ def test_what_is_not_text_is_a_wrong_key(requests_mock):
 
 
 @pytest.mark.parametrize("data", ["plain text", "AAAA", "====", "密码"])
-def test_what_is_not_encrypted_is_a_wrong_key(requests_mock, data):
+def test_password_that_is_not_encrypted_is_wrong_key(requests_mock, data):
     driver = answer(requests_mock, {"passwordData": data})
     with pytest.raises(WrongPrivateKeyError):
         driver.ex_get_password_data("node", PRIVATE)
 
 
 @pytest.mark.parametrize("data", [{}, {"passwordData": ""}, {"passwordData": None}])
-def test_no_password_is_a_password_that_is_not_ready(requests_mock, data):
+def test_response_without_password_is_password_not_ready(requests_mock, data):
     with pytest.raises(PasswordNotReadyError):
         answer(requests_mock, data).ex_get_password_data("node")
 
 
-def test_without_the_package_cryptography(requests_mock, monkeypatch):
+def test_missing_cryptography_is_error_that_names_the_extra(requests_mock, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography", None)
     driver = MCSNodeDriver("key", "secret")
     for call in (
@@ -406,7 +406,7 @@ def test_without_the_package_cryptography(requests_mock, monkeypatch):
 
 
 @pytest.mark.parametrize("timestamp", ["soon", None, ""])
-def test_an_invalid_time_does_not_hide_the_password(requests_mock, timestamp):
+def test_password_with_invalid_time_is_returned(requests_mock, timestamp):
     requests_mock.post(
         "https://mosapi.meituan.com/mcs/v1",
         json={"GetPasswordDataResponse": {"passwordData": "x", "timestamp": timestamp}},

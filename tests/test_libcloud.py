@@ -28,7 +28,7 @@ class LibcloudsOwnTestsInJSON(LibcloudsOwnTests):
     response_format = "json"
 
 
-def test_importing_the_package_makes_the_provider_known():
+def test_import_of_package_registers_the_provider():
     assert Provider.MCS == "mcs"
     assert get_driver("mcs") is libcloud_mcs.MCSNodeDriver
     assert get_driver(Provider.MCS) is get_driver("MCS")
@@ -38,12 +38,12 @@ def test_importing_the_package_makes_the_provider_known():
     assert dict(DRIVERS) == before
 
 
-def test_there_is_nothing_else():
+def test_package_has_no_other_attribute():
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = libcloud_mcs.Nothing
 
 
-def test_what_consumers_look_for(mcs_emulator):
+def test_driver_has_the_attributes_that_consumers_read(mcs_emulator):
     driver = mcs_emulator.driver()
     assert isinstance(driver, libcloud.compute.base.NodeDriver)
     assert driver.features["create_node"] == ["ssh_key", "generates_password"]
@@ -54,12 +54,12 @@ def test_what_consumers_look_for(mcs_emulator):
     assert mcs_emulator.secret not in repr(driver)
 
 
-def test_libclouds_unsigned_request_is_not_there(mcs_emulator):
+def test_unsigned_request_of_libcloud_is_not_implemented(mcs_emulator):
     with pytest.raises(NotImplementedError, match="call"):
         mcs_emulator.driver().connection.request("/")
 
 
-def test_the_user_agent_names_both(requests_mock):
+def test_user_agent_names_package_and_libcloud(requests_mock):
     requests_mock.post(
         "https://mosapi.meituan.com/mcs/v1",
         text="<GetBalanceResponse><balance>1</balance></GetBalanceResponse>",

@@ -65,7 +65,9 @@ class Endpoint:
 @pytest.mark.parametrize("cap", [1, 2, 3, 7, 10, 1000])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 9, 10, 11])
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
-def test_any_cap_with_and_without_a_total(requests_mock, count, cap, total, concurrency):
+def test_list_is_complete_for_any_cap_with_and_without_total(
+    requests_mock, count, cap, total, concurrency
+):
     endpoint = Endpoint(requests_mock, count, cap, total, concurrency=concurrency)
     for look in (endpoint.ids, endpoint.iterated):
         endpoint.requests.clear()
@@ -75,7 +77,7 @@ def test_any_cap_with_and_without_a_total(requests_mock, count, cap, total, conc
             assert len(endpoint.requests) == max(1, -(-(count - 1) // (cap - 1)))
 
 
-def test_pages_are_fetched_concurrent_map_and_stay_in_order():
+def test_pages_are_fetched_concurrently_and_stay_in_order():
     with Emulator(instances=60, max_limit=5) as cloud:
         threads = threading.active_count()
         # Four requests are in flight before any of them is answered; else this breaks.
@@ -96,7 +98,7 @@ def test_pages_are_fetched_concurrent_map_and_stay_in_order():
         assert threading.active_count() <= threads
 
 
-def test_an_error_in_one_page_ends_the_pass_and_leaves_no_thread():
+def test_error_in_one_page_ends_the_pass_and_all_threads():
     with Emulator(instances=60, max_limit=5) as cloud:
         threads = threading.active_count()
         driver = cloud.driver(concurrency=4, max_tries=1)
@@ -109,14 +111,14 @@ def test_an_error_in_one_page_ends_the_pass_and_leaves_no_thread():
         assert len(driver.list_nodes()) == 60
 
 
-def test_one_request_where_one_is_enough(requests_mock):
+def test_short_list_takes_one_request(requests_mock):
     for count in (0, 1, 999):
         endpoint = Endpoint(requests_mock, count)
         assert len(endpoint.ids()) == count
         assert len(endpoint.requests) == 1
 
 
-def test_a_thousand_rows_are_asked_for_unless_told_otherwise(requests_mock):
+def test_page_size_defaults_to_a_thousand(requests_mock):
     endpoint = Endpoint(requests_mock, 25)
     endpoint.ids()
     assert endpoint.requests[0]["Limit"] == "1000"
@@ -127,7 +129,7 @@ def test_a_thousand_rows_are_asked_for_unless_told_otherwise(requests_mock):
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("total", [True, False])
-def test_an_endpoint_that_does_not_page(requests_mock, count, total):
+def test_list_is_complete_when_endpoint_ignores_limit(requests_mock, count, total):
     endpoint = Endpoint(requests_mock, count, total=total, pages=False)
     for look in (endpoint.ids, endpoint.iterated):
         endpoint.requests.clear()
@@ -136,9 +138,7 @@ def test_an_endpoint_that_does_not_page(requests_mock, count, total):
 
 
 @pytest.mark.parametrize("count", [1, 2, 10])
-def test_a_list_ends_where_offsets_are_ignored_and_the_rows_are_others_each_time(
-    requests_mock, count
-):
+def test_list_ends_when_offset_is_ignored_and_rows_differ_each_time(requests_mock, count):
     def renew(rows, number):
         rows[:] = [f"{number}-{n}" for n in range(count)]
 
@@ -149,7 +149,7 @@ def test_a_list_ends_where_offsets_are_ignored_and_the_rows_are_others_each_time
         assert len(endpoint.requests) < 100
 
 
-def test_an_endpoint_that_refuses_a_limit_that_is_too_high(requests_mock):
+def test_list_is_complete_when_endpoint_refuses_page_size(requests_mock):
     endpoint = Endpoint(requests_mock, 25, cap=10)
     answer = endpoint.answer
 
@@ -163,7 +163,7 @@ def test_an_endpoint_that_refuses_a_limit_that_is_too_high(requests_mock):
     assert endpoint.ids() == endpoint.rows
 
 
-def test_a_total_that_lies_ends(requests_mock):
+def test_list_is_complete_with_wrong_total(requests_mock):
     endpoint = Endpoint(requests_mock, 3)
     answer = endpoint.answer
 
@@ -215,7 +215,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("total", [True, False])
 @pytest.mark.parametrize("cap", [2, 3, 4])
-def test_rows_that_come_or_go_between_pages(requests_mock, change, total, cap):
+def test_list_is_right_when_rows_change_between_pages(requests_mock, change, total, cap):
     endpoint = Endpoint(requests_mock, 10, cap, total, between=once(CHANGES[change]))
     throughout = set(endpoint.rows)
     found = endpoint.ids()
@@ -230,7 +230,7 @@ def test_rows_that_come_or_go_between_pages(requests_mock, change, total, cap):
 @pytest.mark.parametrize("total", [True, False])
 @pytest.mark.parametrize("cap", [2, 3, 4])
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_rows_that_come_or_go_while_nodes_are_iterated(
+def test_iteration_is_right_when_rows_change_between_pages(
     requests_mock, change, total, cap, concurrency
 ):
     between = once(CHANGES[change])
@@ -248,7 +248,7 @@ def test_rows_that_come_or_go_while_nodes_are_iterated(
 
 @pytest.mark.parametrize("cap", [1, 2, 3, 10])
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_nodes_that_are_destroyed_while_they_are_iterated(cap, concurrency):
+def test_iteration_yields_every_node_when_each_is_destroyed(cap, concurrency):
     with Emulator(instances=25, max_limit=cap, terminate_seconds=0) as cloud:
         driver = cloud.driver(concurrency=concurrency)
         destroyed = []
@@ -264,7 +264,7 @@ def test_nodes_that_are_destroyed_while_they_are_iterated(cap, concurrency):
         assert sorted(destroyed + left) == sorted(f"instance-{n}" for n in range(1, 26))
 
 
-def test_no_page_is_fetched_before_the_first_node_is_asked_for_nor_after_the_last(requests_mock):
+def test_iteration_fetches_pages_only_when_they_are_needed(requests_mock):
     endpoint = Endpoint(requests_mock, 100, cap=5, concurrency=3)
     threads = threading.active_count()
     nodes = endpoint.driver.ex_iterate_nodes()
@@ -286,7 +286,7 @@ def test_no_page_is_fetched_before_the_first_node_is_asked_for_nor_after_the_las
     changes=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=6),
 )
 @example(count=6, cap=2, concurrency=3, changes=[(True, 0), (False, 11), (True, 0), (True, 0)])
-def test_iterating_loses_nothing_that_was_there_throughout(count, cap, concurrency, changes):
+def test_iteration_loses_no_row_that_was_there_throughout(count, cap, concurrency, changes):
     with Mocker() as mocker:
         between = some_changes(changes)
         endpoint = Endpoint(mocker, count, cap, between=between, concurrency=concurrency)
@@ -297,7 +297,7 @@ def test_iterating_loses_nothing_that_was_there_throughout(count, cap, concurren
     assert throughout <= set(found)
 
 
-def test_rows_that_never_stop_coming_and_going(requests_mock):
+def test_list_ends_when_rows_change_without_end(requests_mock):
     def churn(rows, page):
         rows.insert(0, f"new{page}")
         del rows[5]
@@ -314,7 +314,7 @@ def test_rows_that_never_stop_coming_and_going(requests_mock):
     cap=st.integers(2, 5),
     changes=st.lists(st.tuples(st.booleans(), st.integers(0, 12)), max_size=6),
 )
-def test_what_was_there_throughout_is_never_lost(count, cap, changes):
+def test_list_loses_no_row_that_was_there_throughout(count, cap, changes):
     with Mocker() as mocker:
         endpoint = Endpoint(mocker, count, cap, between=some_changes(changes))
         throughout = set(endpoint.rows)
@@ -325,7 +325,7 @@ def test_what_was_there_throughout_is_never_lost(count, cap, changes):
         assert throughout <= set(found)
 
 
-def test_more_ids_and_names_than_fit_into_one_request(requests_mock):
+def test_many_ids_and_names_are_split_into_several_requests(requests_mock):
     endpoint = Endpoint(requests_mock, 450)
     wanted = endpoint.rows[::-1][:250]
     found = endpoint.ids(ex_node_ids=wanted)
@@ -336,7 +336,7 @@ def test_more_ids_and_names_than_fit_into_one_request(requests_mock):
     assert endpoint.ids(ex_node_ids=["i1"] * 150) == ["i1"]
 
 
-def test_the_emulators_default_and_cap():
+def test_list_is_complete_with_default_and_maximum_limit_of_emulator():
     for settings in ({"default_limit": 3}, {"max_limit": 3}, {"default_limit": 2, "max_limit": 1}):
         with Emulator(instances=10, **settings) as cloud:
             for response_format in ("xml", "json"):

@@ -91,13 +91,13 @@ def posix_alone(tree):
 @pytest.mark.parametrize(
     "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix()
 )
-def test_a_module_needs_nothing_that_only_posix_systems_have(path):
+def test_module_needs_only_what_every_system_has(path):
     name = path.relative_to(PACKAGE).as_posix()
     found = posix_alone(ast.parse(path.read_text(encoding="utf-8")))
     assert found == NEEDED.get(name, set())
 
 
-def test_what_is_looked_for_is_found():
+def test_check_finds_posix_names_in_source():
     code = """
     import fcntl, os
     from pwd import getpwnam
@@ -174,7 +174,7 @@ def run_without(code, *arguments):
     return done.stdout
 
 
-def test_the_world_without_lacks_what_it_should():
+def test_simulated_windows_lacks_posix_names():
     run_without(
         """
         for module in ("fcntl", "pwd"):
@@ -194,7 +194,7 @@ def test_the_world_without_lacks_what_it_should():
     )
 
 
-def test_driver_and_emulator_without(tmp_path):
+def test_driver_and_emulator_work_without_posix_names(tmp_path):
     run_without(
         """
         from libcloud_mcs import MCSNodeDriver
@@ -221,7 +221,7 @@ def test_driver_and_emulator_without(tmp_path):
 
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGBREAK"])
-def test_the_command_without(tmp_path, number):
+def test_command_works_without_posix_names(tmp_path, number):
     folder = tmp_path / "state"
     folder.mkdir()
     printed = run_without(
@@ -248,7 +248,7 @@ def test_the_command_without(tmp_path, number):
     assert printed == "0 ['state.db']\n"
 
 
-def test_ssh_is_refused_without():
+def test_ssh_is_refused_without_posix_names():
     run_without(
         """
         from libcloud_mcs.emulator.__main__ import main
@@ -265,7 +265,7 @@ def test_ssh_is_refused_without():
     )
 
 
-def test_the_pytest_plugin_without(tmp_path):
+def test_pytest_plugin_works_without_posix_names(tmp_path):
     (tmp_path / "test_mine.py").write_text(
         "def test_mine(mcs_driver, mcs_emulator):\n    assert mcs_driver.list_nodes() == []\n"
     )
@@ -281,7 +281,7 @@ def test_the_pytest_plugin_without(tmp_path):
     assert "1 passed" in printed
 
 
-def test_the_salt_extension_without():
+def test_salt_extension_is_imported_without_posix_names():
     if importlib.util.find_spec("salt") is None:
         pytest.skip("the tests of the Salt extension need Salt")
     run_without(
@@ -311,7 +311,7 @@ def test_the_salt_extension_without():
         ({"node_network": "127.77.0.0/24", "ssh": True}, "ifconfig lo0 alias 127.77.0.0 up"),
     ],
 )
-def test_a_loopback_address_that_is_not_there_says_what_to_do(monkeypatch, settings, words):
+def test_missing_loopback_address_is_error_that_says_how_to_add_it(monkeypatch, settings, words):
     create_server = socket.create_server
 
     def refuse(address, **kwargs):
@@ -325,12 +325,12 @@ def test_a_loopback_address_that_is_not_there_says_what_to_do(monkeypatch, setti
         emulator.start()
 
 
-def test_an_address_of_another_machine():
+def test_host_of_another_machine_is_error():
     with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1 port 0: [^;]*$"):
         Emulator(host="192.0.2.1").start()
 
 
-def test_the_classifiers_claim_what_is_tested():
+def test_classifiers_name_the_tested_systems():
     metadata = Path(__file__).parent.parent / "setup.cfg"
     if not metadata.exists():
         pytest.skip("the wheel is tested without the file that it is made from")

@@ -61,13 +61,13 @@ def run(cloud, program, concurrency=8, ids="[node.id for node in driver.list_nod
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
-def test_a_verb_works_at_exit(fleet, verb, count, concurrency):
+def test_verb_works_at_exit(fleet, verb, count, concurrency):
     program = f"atexit.register(lambda: print({verb}))"
     assert run(fleet, program, concurrency) == [str(count)]
 
 
 @pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
-def test_a_verb_works_at_exit_when_nothing_was_imported_for_it_before(fleet, verb, count):
+def test_verb_works_at_exit_without_earlier_imports(fleet, verb, count):
     program = f"""
         assert "concurrent.futures.thread" not in sys.modules
         atexit.register(lambda: print({verb}))
@@ -77,7 +77,7 @@ def test_a_verb_works_at_exit_when_nothing_was_imported_for_it_before(fleet, ver
 
 
 @pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
-def test_a_verb_works_in_a_thread_that_outlives_the_main_one(fleet, verb, count):
+def test_verb_works_in_thread_that_outlives_the_main_one(fleet, verb, count):
     program = f"""
         def work():
             threading.main_thread().join()
@@ -88,7 +88,7 @@ def test_a_verb_works_in_a_thread_that_outlives_the_main_one(fleet, verb, count)
     assert run(fleet, program) == [str(count)]
 
 
-def test_a_list_that_was_begun_before_the_end_goes_on_after_it(fleet):
+def test_iteration_begun_before_exit_continues_at_exit(fleet):
     program = """
         nodes = driver.ex_iterate_nodes()
         next(nodes)
@@ -114,7 +114,7 @@ def started(monkeypatch):
 
 
 @pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
-def test_with_one_at_a_time_no_thread_is_started(fleet, started, verb, count):
+def test_verb_with_concurrency_1_starts_no_thread(fleet, started, verb, count):
     driver = fleet.driver(page_size=5, concurrency=1)
     ids = [node.id for node in driver.list_nodes()]
     assert eval(verb, {"driver": driver, "ids": ids}) == count
@@ -123,7 +123,7 @@ def test_with_one_at_a_time_no_thread_is_started(fleet, started, verb, count):
 
 @pytest.mark.parametrize("left", [0, 1, 3])
 @pytest.mark.parametrize(("verb", "count"), VERBS.values(), ids=VERBS)
-def test_where_no_thread_can_be_had_a_verb_goes_on_without(fleet, monkeypatch, verb, count, left):
+def test_verb_continues_when_no_thread_can_be_started(fleet, monkeypatch, verb, count, left):
     driver = fleet.driver(page_size=5, concurrency=8)
     ids = [node.id for node in driver.list_nodes()]
     remaining, start = [left], threading.Thread.start
@@ -138,7 +138,7 @@ def test_where_no_thread_can_be_had_a_verb_goes_on_without(fleet, monkeypatch, v
     assert eval(verb, {"driver": driver, "ids": ids}) == count
 
 
-def test_an_error_is_the_same_without_threads(fleet):
+def test_error_is_the_same_with_concurrency_1(fleet):
     driver = fleet.driver(concurrency=1, max_tries=1)
     fleet.inject(error(418), on="DescribeInstanceVolumes", nth=3)
     with pytest.raises(MCSError, match="Injected fault"):
@@ -193,7 +193,7 @@ def driver_of(thing):
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("name", THINGS)
-def test_what_holds_a_driver_can_be_copied(fleet, name, way):
+def test_objects_with_a_driver_can_be_copied(fleet, name, way):
     driver = fleet.driver()
     thing = things(driver)[name]
     copied = way(thing)
@@ -208,11 +208,11 @@ def test_what_holds_a_driver_can_be_copied(fleet, name, way):
     assert getattr(copied, "extra", None) == getattr(thing, "extra", None)
 
 
-def test_the_table_of_things_has_them_all(fleet):
+def test_table_has_every_object_with_a_driver(fleet):
     assert set(things(fleet.driver())) == set(THINGS)
 
 
-def test_a_copy_keeps_every_setting(fleet):
+def test_copied_driver_keeps_every_setting(fleet):
     settings = {
         "region": "Shanghai",
         "timeout": 7,
@@ -235,18 +235,18 @@ def test_a_copy_keeps_every_setting(fleet):
     assert copied.connection.key == fleet.secret
 
 
-def test_a_copy_of_the_emulators_driver_goes_straight_to_it(fleet, monkeypatch):
+def test_copied_driver_of_emulator_uses_no_proxy(fleet, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert len(copy.deepcopy(fleet.driver()).list_nodes()) == 30
 
 
-def test_a_copy_does_not_wait_for_what_the_other_waits_for(fleet):
+def test_copied_driver_has_a_separate_throttle(fleet):
     driver = fleet.driver()
     driver.connection._begin().throttle.rate_limited(60)
     assert len(copy.deepcopy(driver).list_nodes()) == 30
 
 
-def test_sizes_come_out_of_a_cache_after_requests_were_made(fleet, tmp_path):
+def test_pickled_sizes_are_read_after_requests_were_sent(fleet, tmp_path):
     driver = fleet.driver()
     (tmp_path / "sizes").write_bytes(pickle.dumps(driver.list_sizes()))
     sizes = pickle.loads((tmp_path / "sizes").read_bytes())
@@ -255,7 +255,7 @@ def test_sizes_come_out_of_a_cache_after_requests_were_made(fleet, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
-def test_nodes_go_to_a_pool_of_processes(fleet, method):
+def test_nodes_can_be_destroyed_in_a_process_pool(fleet, method):
     nodes = fleet.driver().list_nodes()[:4]
     with ProcessPoolExecutor(2, mp_context=get_context(method)) as pool:
         # A function that every process can import.

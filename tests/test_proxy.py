@@ -52,7 +52,7 @@ def answer(status, body):
 # Which proxy is used
 
 
-def test_a_proxy_is_used(server):
+def test_request_is_sent_through_configured_proxy(server):
     url, seen = server(answer(200, BALANCE))
     for proxied in (make_driver(proxy_url=url.rstrip("/")), make_driver()):
         proxied.connection.set_http_proxy(url)
@@ -60,9 +60,7 @@ def test_a_proxy_is_used(server):
         assert seen[-1].startswith(b"POST http://mcs.example/x HTTP/1.1\r\n")
 
 
-def test_a_proxy_of_the_environment_is_used_but_not_for_what_no_proxy_names(
-    server, nowhere, monkeypatch
-):
+def test_proxy_of_environment_is_used_except_for_no_proxy(server, nowhere, monkeypatch):
     url, seen = server(answer(200, BALANCE))
     monkeypatch.setenv("http_proxy", url)
     make_driver().ex_get_balance()
@@ -73,7 +71,7 @@ def test_a_proxy_of_the_environment_is_used_but_not_for_what_no_proxy_names(
     assert len(seen) == 2
 
 
-def test_an_argument_goes_before_the_environment(server, nowhere, monkeypatch):
+def test_proxy_url_precedes_environment(server, nowhere, monkeypatch):
     url, seen = server(answer(200, BALANCE))
     monkeypatch.setenv("http_proxy", nowhere)
     make_driver(proxy_url=url).ex_get_balance()
@@ -97,7 +95,7 @@ def proxy(tmp_path_factory):
     process.wait()
 
 
-def test_a_real_proxy(proxy, tls, authority, tmp_path, nowhere):
+def test_real_proxy_forwards_and_tunnels(proxy, tls, authority, tmp_path, nowhere):
     path = str(tmp_path / "ca.pem")
     authority.cert_pem.write_to_path(path)
     with Emulator() as cloud:
@@ -112,7 +110,7 @@ def test_a_real_proxy(proxy, tls, authority, tmp_path, nowhere):
     assert "a certificate was refused through the proxy" in error.message
 
 
-def test_a_tunnel_that_cannot_be_opened_means_that_nothing_was_sent(proxy):
+def test_failed_tunnel_means_no_request_was_sent(proxy):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     # No server listens there any more: the proxy says so, and the request never leaves.
@@ -121,7 +119,7 @@ def test_a_tunnel_that_cannot_be_opened_means_that_nothing_was_sent(proxy):
     assert error.retryable is True
 
 
-def test_a_proxy_over_tls(authority, tmp_path, server):
+def test_proxy_with_tls_is_verified(authority, tmp_path, server):
     """The certificates to trust count for the proxy, too."""
     path = str(tmp_path / "ca.pem")
     authority.cert_pem.write_to_path(path)
@@ -149,7 +147,7 @@ def test_a_proxy_over_tls(authority, tmp_path, server):
     assert seen[0].startswith(b"POST http://mcs.example/x ")
 
 
-def test_a_proxy_of_the_environment_with_tls_needs_certificates(monkeypatch, tmp_path, nowhere):
+def test_proxy_of_environment_with_tls_needs_authorities(monkeypatch, tmp_path, nowhere):
     monkeypatch.setenv("http_proxy", nowhere.replace("http:", "https:"))
     driver = make_driver()
     assert "through the proxy 'https://127.0.0.1:" in fails(renew, driver).message
@@ -158,7 +156,7 @@ def test_a_proxy_of_the_environment_with_tls_needs_certificates(monkeypatch, tmp
     assert error.message.startswith("nothing was sent: libcloud.security.CA_CERTS_PATH: ")
 
 
-def test_a_socks_proxy(monkeypatch):
+def test_socks_proxy_without_listener_means_no_request_was_sent(monkeypatch):
     """Its connections are tracked as any other: nothing was sent to where no server is."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = f"socks5h://user:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}"
@@ -170,7 +168,7 @@ def test_a_socks_proxy(monkeypatch):
         assert "through the proxy 'socks5h://127.0.0.1:" in error.message
 
 
-def test_a_socks_proxy_without_its_package(monkeypatch):
+def test_socks_proxy_without_pysocks_is_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "socks", None)
     with pytest.raises(ImportError, match=r"^proxy_url: .*PySocks"):
         make_driver(proxy_url="socks5://127.0.0.1:1")
@@ -179,7 +177,7 @@ def test_a_socks_proxy_without_its_package(monkeypatch):
 # The emulator's own driver
 
 
-def test_the_emulators_driver_goes_straight_to_it(nowhere, monkeypatch):
+def test_driver_of_emulator_uses_no_proxy_of_environment(nowhere, monkeypatch):
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, nowhere)
         monkeypatch.setenv(name.upper(), nowhere)
@@ -192,7 +190,9 @@ def test_the_emulators_driver_goes_straight_to_it(nowhere, monkeypatch):
         assert "through the proxy" in error.message
 
 
-def test_the_fixtures_go_straight_to_it(nowhere, monkeypatch, mcs_emulator, mcs_driver, request):
+def test_fixtures_use_no_proxy_of_environment(
+    nowhere, monkeypatch, mcs_emulator, mcs_driver, request
+):
     assert mcs_driver.ex_get_balance().amount == 1000
     monkeypatch.setenv("http_proxy", nowhere)
     assert mcs_emulator.driver().ex_get_balance().amount == 1000
@@ -203,7 +203,7 @@ def test_the_fixtures_go_straight_to_it(nowhere, monkeypatch, mcs_emulator, mcs_
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_an_unreachable_proxy_is_named(nowhere, monkeypatch, how, scheme):
+def test_unreachable_proxy_is_error_that_names_it(nowhere, monkeypatch, how, scheme):
     url = f"{scheme}://mcs.example/x"
     if how == "argument":
         driver = make_driver(url=url, proxy_url=nowhere)
@@ -225,7 +225,7 @@ def test_an_unreachable_proxy_is_named(nowhere, monkeypatch, how, scheme):
         (lambda connection: None, "the connection through the proxy"),
     ],
 )
-def test_what_a_proxy_may_have_said_is_told_as_such(server, treat, words):
+def test_unreadable_response_through_proxy_is_error_that_names_it(server, treat, words):
     url, _ = server(treat)
     driver = make_driver(proxy_url=url.replace("//", f"//user:{PASSWORD}@"))
     error = fails(lambda driver: driver.ex_get_balance(), driver)
@@ -237,7 +237,7 @@ def test_what_a_proxy_may_have_said_is_told_as_such(server, treat, words):
     assert isinstance(caught.value, OutcomeUnknownError) is ("HTTP 407" not in str(caught.value))
 
 
-def test_a_refusal_of_the_api_does_not_name_the_proxy(server):
+def test_refusal_by_the_api_does_not_name_the_proxy(server):
     error = "<Error><message>no</message><code>404</code></Error>"
     url, _ = server(answer(404, f"<ErrorResponse>{error}</ErrorResponse>"))
     assert fails(renew, make_driver(proxy_url=url)).message == "no"
@@ -275,7 +275,7 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize("proxy_url", NONSENSE)
-def test_a_proxy_that_makes_no_sense_is_refused_at_once(proxy_url):
+def test_invalid_proxy_url_is_refused_at_once(proxy_url):
     with pytest.raises(ValueError, match="^proxy_url: expected 'http://") as caught:
         make_driver(proxy_url=proxy_url)
     assert PASSWORD not in str(caught.value)
@@ -284,7 +284,7 @@ def test_a_proxy_that_makes_no_sense_is_refused_at_once(proxy_url):
 
 
 @pytest.mark.parametrize("proxy_url", [5, b"http://proxy.example", ["http://proxy.example"]])
-def test_a_proxy_that_is_not_text(proxy_url):
+def test_proxy_url_that_is_not_text_is_type_error(proxy_url):
     with pytest.raises(TypeError, match="^proxy_url: expected text, got "):
         make_driver(proxy_url=proxy_url)
 
@@ -301,7 +301,7 @@ def test_a_proxy_that_is_not_text(proxy_url):
         "socks5h://proxy.example",
     ],
 )
-def test_a_proxy_that_makes_sense(proxy_url):
+def test_valid_proxy_url_is_accepted(proxy_url):
     assert make_driver(proxy_url=proxy_url).connection.proxy_url == proxy_url
 
 
@@ -314,7 +314,7 @@ def test_a_proxy_that_makes_sense(proxy_url):
         (f"http://user:{PASSWORD}@proxy.example:99999", "http://proxy.example:99999"),
     ],
 )
-def test_nonsense_in_the_environment_is_named_without_its_password(monkeypatch, value, shown):
+def test_invalid_proxy_of_environment_is_named_without_its_password(monkeypatch, value, shown):
     monkeypatch.setenv("http_proxy", value)
     error = fails(renew, make_driver())
     assert type(error) is MCSError
@@ -322,7 +322,7 @@ def test_nonsense_in_the_environment_is_named_without_its_password(monkeypatch, 
     assert error.message.endswith(f": {shown!r}")
 
 
-def test_the_environment_may_leave_the_scheme_out(server, monkeypatch):
+def test_proxy_of_environment_may_lack_scheme(server, monkeypatch):
     url, seen = server(answer(200, BALANCE))
     monkeypatch.setenv("http_proxy", url.removeprefix("http://").rstrip("/"))
     make_driver().ex_get_balance()

@@ -90,19 +90,19 @@ def is_public(name):
     return not any(part.startswith("_") for part in name.split("."))
 
 
-def test_the_public_modules_are_these():
+def test_public_modules_are_those_of_the_table():
     assert {name for name in modules() if is_public(name)} == set(SURFACE)
 
 
 @pytest.mark.parametrize("name", sorted(SURFACE))
-def test_a_public_module_gives_this_and_no_more(name):
+def test_public_module_exports_exactly_the_names_of_the_table(name):
     module = importlib.import_module(name)
     assert sorted(module.__all__) == SURFACE[name].split()
     assert [each for each in module.__all__ if not hasattr(module, each)] == []
 
 
 @pytest.mark.parametrize("name", sorted(SURFACE))
-def test_what_a_public_module_does_not_give_to_others_says_so(name):
+def test_public_names_of_module_are_in_its_all(name):
     module = importlib.import_module(name)
     own = {
         each
@@ -114,7 +114,7 @@ def test_what_a_public_module_does_not_give_to_others_says_so(name):
     assert {each for each in own if is_public(each)} <= set(module.__all__)
 
 
-def test_the_drivers_verbs_are_these():
+def test_verbs_of_the_driver_are_those_of_the_table():
     own = {
         name
         for name, value in vars(MCSNodeDriver).items()
@@ -147,12 +147,12 @@ def imported_by(code, before="pass"):
     return set(json.loads(subprocess.check_output([sys.executable, "-c", script], text=True)))
 
 
-def test_importing_the_package_takes_only_libclouds_registry():
+def test_import_of_package_imports_only_the_registry_of_libcloud():
     registry = "import libcloud.compute.providers, libcloud.compute.types"
     assert imported_by("import libcloud_mcs", before=registry) == {"libcloud_mcs"}
 
 
-def test_nothing_is_imported_before_it_is_used():
+def test_optional_packages_are_imported_on_first_use():
     make = "import libcloud_mcs; libcloud_mcs.MCSNodeDriver('key', 'secret')"
     imported = imported_by(make, before="import libcloud.compute.base")
     assert "libcloud_mcs.driver" in imported

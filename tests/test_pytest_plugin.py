@@ -42,7 +42,7 @@ def pytest_run(tmp_path):
     return run
 
 
-def test_a_run_that_asks_for_no_fixture_imports_nothing(pytest_run):
+def test_plugin_without_used_fixture_imports_nothing(pytest_run):
     status, output, modules = pytest_run("def test_it(): pass")
     assert (status, "1 passed" in output) == (0, True)
     assert "libcloud_mcs_pytest" in modules
@@ -50,14 +50,14 @@ def test_a_run_that_asks_for_no_fixture_imports_nothing(pytest_run):
 
 
 @pytest.mark.parametrize("lacks", [*[(name,) for name in OTHERS], OTHERS], ids=str)
-def test_a_run_without_the_packages_is_as_any_other(pytest_run, lacks):
+def test_plugin_without_extra_runs_other_tests(pytest_run, lacks):
     status, output, _ = pytest_run("def test_it(): pass", lacks)
     assert (status, "1 passed" in output) == (0, True)
 
 
 @pytest.mark.parametrize("lacks", ["tornado", "cryptography"])
 @pytest.mark.parametrize("fixture", ["mcs_emulator", "mcs_driver"])
-def test_a_test_that_asks_for_one_without_the_extra_is_told_its_name(pytest_run, lacks, fixture):
+def test_fixture_without_extra_fails_and_names_the_extra(pytest_run, lacks, fixture):
     status, output, _ = pytest_run(
         f"""
         def test_other(): pass
@@ -71,13 +71,13 @@ def test_a_test_that_asks_for_one_without_the_extra_is_told_its_name(pytest_run,
     assert "Traceback" not in output
 
 
-def test_the_fixtures_are_listed_with_what_they_are(pytest_run):
+def test_fixtures_are_listed_with_their_docstrings(pytest_run):
     status, output, _ = pytest_run("", (), "--fixtures")
     assert status == 0
     assert "A fresh emulated cloud, for this test alone." in output
 
 
-def test_each_test_has_its_own_cloud(pytest_run):
+def test_each_test_has_a_separate_cloud(pytest_run):
     status, output, _ = pytest_run(
         """
         import pytest
@@ -93,7 +93,7 @@ def test_each_test_has_its_own_cloud(pytest_run):
 
 
 @pytest.mark.parametrize("options", [(), ("-p", "no:libcloud_mcs")], ids=str)
-def test_it_is_there_by_itself_and_can_be_turned_off(pytest_run, options):
+def test_plugin_is_loaded_by_default_and_can_be_disabled(pytest_run, options):
     test = "def test_it(mcs_emulator): pass"
     status, output, modules = pytest_run(test, (), *options, alone=False)
     assert status == bool(options)

@@ -103,7 +103,7 @@ def billed(driver, node, action):
 
 @pytest.mark.parametrize("unclear", UNCLEAR)
 @pytest.mark.parametrize("action", ["CreateInstance", "RenewInstance", "ChangeInstanceType"])
-def test_nothing_is_paid_twice_and_what_was_done_is_seen(cloud, node, action, unclear):
+def test_unclear_billed_request_is_charged_once_and_its_result_found(cloud, node, action, unclear):
     effect, done = UNCLEAR[unclear]
     driver = cloud.driver(retry_delay=0.001, timeout=10)
     if effect is None:
@@ -126,7 +126,7 @@ def test_nothing_is_paid_twice_and_what_was_done_is_seen(cloud, node, action, un
 
 
 @pytest.mark.parametrize("action", ["CreateInstance", "RenewInstance", "ChangeInstanceType"])
-def test_a_billed_request_that_was_refused_is_not_sent_again(cloud, quick, node, action):
+def test_refused_billed_request_is_not_retried(cloud, quick, node, action):
     for effect, ours in ((too_many(0), RateLimitError), (error(409), MCSError)):
         with cloud.inject(effect, on=action) as fault:
             with pytest.raises(ours):
@@ -135,7 +135,7 @@ def test_a_billed_request_that_was_refused_is_not_sent_again(cloud, quick, node,
     assert len(cloud.ledger) == 1
 
 
-def test_a_billed_request_is_sent_again_when_it_never_left(cloud, node, monkeypatch):
+def test_billed_request_that_was_not_sent_is_retried(cloud, node, monkeypatch):
     # No server listens for a while: connecting is all that failed.
     driver = cloud.driver(retry_delay=0.001, max_tries=3)
     driver.ex_get_contract(node)
@@ -161,7 +161,7 @@ def test_a_billed_request_is_sent_again_when_it_never_left(cloud, node, monkeypa
         restarted.stop()
 
 
-def test_a_node_that_was_there_before_is_not_taken_for_the_new_one(cloud, quick, node):
+def test_node_that_existed_before_is_not_returned_as_new(cloud, quick, node):
     cloud.inject(drop_after(), on="CreateInstance")
     with pytest.raises(OutcomeUnknownError) as caught:
         quick.create_node("web", "small", IMAGE)
@@ -170,7 +170,7 @@ def test_a_node_that_was_there_before_is_not_taken_for_the_new_one(cloud, quick,
     assert len(cloud.ledger) == 1
 
 
-def test_a_node_of_another_size_is_not_taken_for_the_new_one(cloud, quick):
+def test_node_of_another_size_is_not_returned_as_new(cloud, quick):
     def somebody_else():
         account = cloud.account.state
         size = account.instance_type("large")
@@ -185,7 +185,7 @@ def test_a_node_of_another_size_is_not_taken_for_the_new_one(cloud, quick):
 
 
 @pytest.mark.parametrize("row", [{}, {"instanceType": "small"}, {"instanceTypeId": "s-1"}])
-def test_an_answer_may_name_a_size_in_any_way_or_not_at_all(requests_mock, row):
+def test_new_node_is_found_by_any_name_of_its_size(requests_mock, row):
     # What the specification's examples leave out, an endpoint may leave out.
     asked = []
 
@@ -206,7 +206,7 @@ def test_an_answer_may_name_a_size_in_any_way_or_not_at_all(requests_mock, row):
     assert asked == ["DescribeInstances", "CreateInstance", "DescribeInstances"]
 
 
-def test_when_looking_fails_too_the_outcome_stays_unknown(cloud, quick, node):
+def test_failed_confirmation_is_unknown_outcome(cloud, quick, node):
     cloud.inject(drop_after(), on="RenewInstance")
     cloud.inject(error(500), on="GetInstanceContractInfo", nth=2)
     with pytest.raises(OutcomeUnknownError, match="the check failed") as caught:
@@ -217,7 +217,7 @@ def test_when_looking_fails_too_the_outcome_stays_unknown(cloud, quick, node):
     assert len(cloud.ledger) == 2
 
 
-def test_without_a_look_before_the_outcome_stays_unknown(cloud, quick, node):
+def test_failed_snapshot_is_unknown_outcome(cloud, quick, node):
     for read, action in (
         ("DescribeInstances", "CreateInstance"),
         ("GetInstanceContractInfo", "RenewInstance"),
@@ -231,13 +231,13 @@ def test_without_a_look_before_the_outcome_stays_unknown(cloud, quick, node):
     assert len(cloud.ledger) == 4
 
 
-def test_a_size_that_the_node_had_before_can_never_be_seen(cloud, quick, node):
+def test_change_to_the_same_size_is_unknown_outcome(cloud, quick, node):
     cloud.inject(drop_after(), on="ChangeInstanceType")
     with pytest.raises(OutcomeUnknownError):
         quick.ex_change_node_size(node, "small")
 
 
-def test_what_is_under_way_is_waited_for(cloud, quick, node):
+def test_confirmation_waits_for_request_under_way(cloud, quick, node):
     # Seen only with the third look.
     cloud.inject(drop_after(), on="RenewInstance")
     looks = []
@@ -269,7 +269,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("action", CHANGES)
 @pytest.mark.parametrize("effect", [drop_before(), drop_after(), cut(5), error(500), html(200)])
-def test_a_change_whose_outcome_is_unclear_is_not_sent_again(cloud, quick, node, action, effect):
+def test_unclear_change_is_not_retried(cloud, quick, node, action, effect):
     with cloud.inject(effect, on=action) as fault:
         with pytest.raises((OutcomeUnknownError, MCSError)) as caught:
             CHANGES[action](quick, node)
@@ -303,7 +303,7 @@ def assert_carries(error, cloud, name):
 
 
 @pytest.mark.parametrize("unclear", UNCLEAR_CHANGES)
-def test_the_private_key_of_a_pair_made_here_is_never_lost(cloud, unclear):
+def test_private_key_of_unclear_creation_is_kept(cloud, unclear):
     effect, done = UNCLEAR_CHANGES[unclear]
     driver = cloud.driver(retry_delay=0.001, timeout=10)
     if effect is None:
@@ -324,7 +324,7 @@ def test_the_private_key_of_a_pair_made_here_is_never_lost(cloud, unclear):
         assert fault.fired == 1
 
 
-def test_a_pair_that_cannot_be_looked_for_is_in_the_error(cloud, quick, caplog):
+def test_failed_confirmation_of_key_pair_has_private_key(cloud, quick, caplog):
     caplog.set_level(logging.DEBUG)
     cloud.inject(drop_after(), on="ImportKeyPair")
     cloud.inject(error(500), on="DescribeKeyPairs")
@@ -338,7 +338,7 @@ def test_a_pair_that_cannot_be_looked_for_is_in_the_error(cloud, quick, caplog):
     assert found.fingerprint == registered(cloud)["mine"]
 
 
-def test_an_endpoint_that_is_busy_and_registers_all_the_same_loses_no_key(cloud, quick):
+def test_error_503_of_registration_has_private_key(cloud, quick):
     cloud.inject(error(503, after=True), on="ImportKeyPair")
     with pytest.raises(MCSError, match="'private_key' of this error") as caught:
         quick.create_key_pair("mine")
@@ -347,7 +347,7 @@ def test_an_endpoint_that_is_busy_and_registers_all_the_same_loses_no_key(cloud,
 
 
 @pytest.mark.parametrize("on", ["ImportKeyPair", "DescribeKeyPairs"])
-def test_ctrl_c_loses_no_private_key(cloud, quick, on):
+def test_interrupted_creation_of_key_pair_has_private_key(cloud, quick, on):
     if on == "DescribeKeyPairs":
         cloud.inject(drop_after(), on="ImportKeyPair")
     fault = cloud.inject(Effect("late", seconds=60, after=True), on=on)
@@ -356,7 +356,7 @@ def test_ctrl_c_loses_no_private_key(cloud, quick, on):
     assert_carries(caught.value, cloud, "mine")
 
 
-def test_what_another_tool_raises_carries_the_private_key(cloud, quick, monkeypatch):
+def test_exception_of_a_tool_has_private_key(cloud, quick, monkeypatch):
     def send(*args, **kwargs):
         raise RuntimeError("no request goes out from here")
 
@@ -367,7 +367,7 @@ def test_what_another_tool_raises_carries_the_private_key(cloud, quick, monkeypa
 
 
 @pytest.mark.parametrize("effect", [None, error(401), error(403), too_many(0)])
-def test_a_pair_that_was_refused_is_in_no_error(cloud, quick, effect):
+def test_refused_key_pair_has_no_private_key_in_error(cloud, quick, effect):
     if effect is None:
         quick.import_key_pair_from_string("mine", public_text(new_key()))
     else:
@@ -380,7 +380,7 @@ def test_a_pair_that_was_refused_is_in_no_error(cloud, quick, effect):
     assert registered(cloud) == before
 
 
-def test_a_pair_that_was_never_sent_is_in_no_error(cloud, quick):
+def test_key_pair_that_was_not_sent_has_no_private_key_in_error(cloud, quick):
     cloud.stop()
     with pytest.raises(MCSError, match="no connection") as caught:
         quick.create_key_pair("mine")
@@ -388,7 +388,7 @@ def test_a_pair_that_was_never_sent_is_in_no_error(cloud, quick):
 
 
 @pytest.mark.parametrize("unclear", UNCLEAR_CHANGES)
-def test_a_key_whose_registration_is_unclear_is_looked_for(cloud, unclear):
+def test_unclear_registration_of_key_is_confirmed(cloud, unclear):
     effect, done = UNCLEAR_CHANGES[unclear]
     driver = cloud.driver(retry_delay=0.001, timeout=10)
     if effect is None:
@@ -421,7 +421,7 @@ def another_client_registers(cloud, key, name, answer):
 
 @pytest.mark.parametrize("answer", [error(409), error(400), error(500), None])
 @pytest.mark.parametrize("name", ["theirs", "ours"])
-def test_a_key_that_another_client_registers_is_used_for_a_node(cloud, quick, name, answer):
+def test_key_registered_by_another_client_is_used_for_node(cloud, quick, name, answer):
     key = public_text(new_key())
     if name == "ours":
         name = "libcloud-" + public_key_fingerprint(key, "key").replace(":", "")
@@ -435,14 +435,14 @@ def test_a_key_that_another_client_registers_is_used_for_a_node(cloud, quick, na
 
 
 @pytest.mark.parametrize("answer", [error(409), error(500), None])
-def test_a_key_that_another_client_registers_is_that_key(cloud, quick, answer):
+def test_key_registered_by_another_client_is_returned(cloud, quick, answer):
     key = public_text(new_key())
     another_client_registers(cloud, key, "mine", answer)
     pair = quick.import_key_pair_from_string("mine", key)
     assert (pair.name, pair.public_key) == ("mine", key)
 
 
-def test_a_key_that_is_refused_under_a_second_name_says_its_first(cloud, quick):
+def test_key_refused_under_second_name_is_error_that_names_the_first(cloud, quick):
     key = public_text(new_key())
     another_client_registers(cloud, key, "theirs", error(409))
     with pytest.raises(MCSError, match="this key is registered as 'theirs'") as caught:
@@ -450,7 +450,7 @@ def test_a_key_that_is_refused_under_a_second_name_says_its_first(cloud, quick):
     assert caught.value.http_code == 409
 
 
-def test_a_refused_key_that_cannot_be_looked_for_is_still_the_refusal(cloud, quick):
+def test_refused_key_with_failed_confirmation_is_the_refusal(cloud, quick):
     cloud.inject(error(409), on="ImportKeyPair")
     cloud.inject(error(500), on="DescribeKeyPairs")
     with pytest.raises(MCSError, match="the check failed") as caught:
@@ -459,7 +459,7 @@ def test_a_refused_key_that_cannot_be_looked_for_is_still_the_refusal(cloud, qui
 
 
 @pytest.mark.parametrize("effect", [overload(), too_many(0), too_many("soon")])
-def test_a_change_that_was_put_off_is_sent_again(cloud, quick, node, effect):
+def test_change_refused_with_429_or_503_is_retried(cloud, quick, node, effect):
     with cloud.inject(effect, on="RebootInstance", times=2) as fault:
         assert quick.reboot_node(node) is True
         assert fault.fired == 2
@@ -468,20 +468,20 @@ def test_a_change_that_was_put_off_is_sent_again(cloud, quick, node, effect):
 @pytest.mark.parametrize(
     "effect", [drop_before(), drop_after(), cut(5), error(500), html(502), overload(), too_many(0)]
 )
-def test_a_read_is_made_again_until_it_succeeds(cloud, quick, node, effect):
+def test_read_is_retried_until_it_succeeds(cloud, quick, node, effect):
     with cloud.inject(effect, on="DescribeInstances", times=3) as fault:
         assert [each.name for each in quick.list_nodes()] == ["web"]
         assert fault.fired == 3
 
 
-def test_the_deadline_bounds_the_whole_call(cloud):
+def test_deadline_bounds_the_whole_call(cloud):
     driver = cloud.driver(deadline=0.3, timeout=30, retry_delay=0.001, max_tries=1000)
     cloud.inject(delay(20), on="GetBalance")
     with pytest.raises(MCSError, match="timed out"):
         driver.ex_get_balance()
 
 
-def test_an_answer_that_does_not_end_is_a_try_that_failed(server):
+def test_response_that_does_not_end_is_failed_try(server):
     def drip(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n")
         for _ in range(300):
@@ -496,7 +496,7 @@ def test_an_answer_that_does_not_end_is_a_try_that_failed(server):
     gone.set()
 
 
-def test_a_kept_connection_that_has_died_is_not_used_for_what_is_billed(cloud, quick, node):
+def test_billed_request_does_not_use_closed_connection(cloud, quick, node):
     quick.ex_get_balance()
     port, key, secret = cloud.port, cloud.access_key, cloud.secret
     cloud.stop()
@@ -512,7 +512,7 @@ def test_a_kept_connection_that_has_died_is_not_used_for_what_is_billed(cloud, q
 # Threads and processes
 
 
-def test_one_driver_for_many_threads(cloud):
+def test_threads_that_share_a_driver_get_their_own_responses(cloud):
     nodes = [cloud.driver().create_node(f"n{n}", "small", IMAGE) for n in range(16)]
     driver = cloud.driver()
     interval = sys.getswitchinterval()
@@ -545,7 +545,7 @@ def connects(monkeypatch):
     return found
 
 
-def test_connections_are_reused_and_never_more_than_needed(cloud, connects):
+def test_connections_are_reused(cloud, connects):
     driver = cloud.driver()
     for _ in range(20):
         driver.ex_get_balance()
@@ -557,7 +557,7 @@ def test_connections_are_reused_and_never_more_than_needed(cloud, connects):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_forked_child_has_separate_connections(cloud, connects):
+def test_forked_child_has_separate_connections(cloud, connects):
     driver = cloud.driver()
     driver.ex_get_balance()
     assert len(connects) == 1
@@ -581,7 +581,7 @@ def test_a_forked_child_has_separate_connections(cloud, connects):
 # Hostile answers
 
 
-def test_garbage_without_end_does_not_fill_the_memory(server):
+def test_endless_response_does_not_fill_the_memory(server):
     def flood(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000000000\r\n\r\n")
         chunk = b"<a>" * 100_000
@@ -595,7 +595,7 @@ def test_garbage_without_end_does_not_fill_the_memory(server):
     assert len(str(caught.value)) < 500
 
 
-def test_a_zip_bomb_is_no_better(server):
+def test_compressed_bomb_does_not_fill_the_memory(server):
     bomb = gzip.compress(b"<" * 200_000_000, 1)
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
     url, _ = server(lambda connection: connection.sendall(head.encode() + bomb))
@@ -604,7 +604,7 @@ def test_a_zip_bomb_is_no_better(server):
         driver.ex_get_balance()
 
 
-def test_a_body_that_is_not_as_it_says_it_is_packed(server):
+def test_body_with_wrong_encoding_is_error(server):
     head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: 5"
     url, _ = server(lambda connection: connection.sendall(head + b"\r\n\r\n12345"))
     driver = MCSNodeDriver("key", "secret", url=url, max_tries=1)
@@ -686,7 +686,7 @@ def noisy(http_method):
 # Waiting
 
 
-def test_waiting_ends_at_once_when_a_node_is_lost():
+def test_waiting_ends_at_once_when_node_is_lost():
     with Emulator(boot_seconds=1000, terminate_seconds=1000) as cloud:
         driver = cloud.driver(response_format="json")
         cloud.inject(boot_fail(), nth=2)
@@ -714,7 +714,7 @@ def test_waiting_ends_at_once_when_a_node_is_lost():
             driver.wait_until_running(nodes, wait_period=0.01, timeout=5)
 
 
-def test_waiting_ends_in_time_and_says_how_things_are():
+def test_waiting_ends_at_timeout_and_error_has_states():
     with Emulator(boot_seconds=1000) as cloud:
         driver = cloud.driver()
         node = driver.create_node("a", "small", IMAGE)
@@ -771,7 +771,7 @@ V4, V6, PRIVATE_V4, PRIVATE_V6 = "198.18.0.1", "2001:db8::1", "10.0.0.1", "fd00:
         ("", {"force_ipv4": False}, "no public address (ssh_interface='public_ips') and no other"),
     ],
 )
-def test_a_node_that_runs_without_the_address_says_which_it_has(
+def test_waiting_for_missing_address_is_error_with_addresses_of_node(
     requests_mock, addresses, kwargs, words
 ):
     driver = endpoint_with(
@@ -792,13 +792,13 @@ def test_a_node_that_runs_without_the_address_says_which_it_has(
         (f"{V6},{V4}", {"force_ipv4": False}, [V6, V4]),
     ],
 )
-def test_the_addresses_that_were_waited_for_are_given(requests_mock, addresses, kwargs, found):
+def test_waiting_returns_addresses_of_the_interface(requests_mock, addresses, kwargs, found):
     driver = endpoint_with(requests_mock, {"ipAddresses": addresses})
     ((node, given),) = driver.wait_until_running(["i-1"], **kwargs)
     assert (node.name, given) == ("web1", found)
 
 
-def test_a_node_may_be_waited_for_by_its_name_before_it_is_listed():
+def test_waiting_by_name_finds_node_that_is_listed_later():
     with Emulator(boot_seconds=0.05) as cloud:
         driver = cloud.driver()
         making = meanwhile(lambda: make(cloud, "web"))
@@ -820,7 +820,7 @@ def make(cloud, name):
     account.create(account.template(IMAGE), account.instance_type("small"), Lease(1, "H"), name)
 
 
-def test_a_node_on_its_way_out_is_not_taken_for_the_one_of_its_name(requests_mock):
+def test_waiting_by_name_ignores_node_that_is_being_deleted(requests_mock):
     rows = [
         {"instanceName": "web", "status": status, "ipAddresses": V4}
         for status in ("running", "deleting")
@@ -834,7 +834,7 @@ def test_a_node_on_its_way_out_is_not_taken_for_the_one_of_its_name(requests_moc
         driver.wait_until_running(["web"], wait_period=0.01)
 
 
-def test_looks_come_at_longer_and_longer_intervals(monkeypatch):
+def test_waiting_polls_at_growing_intervals(monkeypatch):
     with Emulator(boot_seconds=1000) as cloud:
         driver = cloud.driver()
         node = driver.create_node("a", "small", IMAGE)
@@ -856,7 +856,7 @@ def test_looks_come_at_longer_and_longer_intervals(monkeypatch):
         assert {each.params["InstanceId.1"] for each in cloud.records[before:]} == {node.id}
 
 
-def test_deploy_node_says_so_too(monkeypatch):
+def test_deploy_node_ends_at_once_when_node_fails(monkeypatch):
     monkeypatch.setattr("libcloud.compute.ssh.have_paramiko", True)
     with Emulator(boot_seconds=0.05) as cloud:
         cloud.inject(boot_fail())
@@ -905,7 +905,7 @@ def interrupted_when(happened):
         pressing.join()
 
 
-def test_what_others_log_is_as_they_wrote_it(driver, caplog):
+def test_log_records_of_other_packages_are_unchanged(driver, caplog):
     caplog.set_level(logging.DEBUG)
     logging.getLogger("urllib3.connectionpool").debug("%(pool)s", {"pool": "ours"})
     assert caplog.messages == ["ours"]
@@ -920,7 +920,7 @@ def test_what_others_log_is_as_they_wrote_it(driver, caplog):
         lambda driver: driver.wait_until_running(driver.list_nodes(), timeout=600),
     ],
 )
-def test_ctrl_c_leaves_nothing_behind(cloud, verb):
+def test_interrupted_verb_leaves_no_thread(cloud, verb):
     driver = cloud.driver()
     driver.create_node("a", "small", IMAGE)
     threads = threading.active_count()
@@ -934,7 +934,7 @@ def test_ctrl_c_leaves_nothing_behind(cloud, verb):
     assert {each.name for each in driver.list_nodes()} == {"a"}
 
 
-def test_ctrl_c_while_many_requests_are_in_flight(cloud):
+def test_interrupted_verb_ends_after_requests_in_flight(cloud):
     driver = cloud.driver(concurrency=4, timeout=20)
     for number in range(40):
         driver.create_node(f"n{number}", "small", IMAGE, ex_duration="1H")
@@ -949,7 +949,7 @@ def test_ctrl_c_while_many_requests_are_in_flight(cloud):
     assert len(driver.list_volumes()) == 80
 
 
-def test_an_object_is_usable_again_after_any_error(cloud, quick, node):
+def test_driver_is_usable_after_any_error(cloud, quick, node):
     for effect in (drop_before(), drop_after(), cut(1), error(500), html(200), too_many("x")):
         with cloud.inject(effect), pytest.raises(MCSError):
             quick.ex_get_balance()
@@ -959,7 +959,7 @@ def test_an_object_is_usable_again_after_any_error(cloud, quick, node):
 # Clock
 
 
-def test_a_clock_that_is_off_is_named_in_words():
+def test_refusal_names_wrong_clock():
     with Emulator(signature_clock="emulated") as cloud:
         driver = cloud.driver()
         driver.ex_get_balance()
@@ -974,7 +974,7 @@ def test_a_clock_that_is_off_is_named_in_words():
             driver.ex_get_balance()
 
 
-def test_a_clock_that_is_right_is_not_mentioned(cloud):
+def test_refusal_does_not_name_right_clock(cloud):
     driver = cloud.driver()
     driver.connection.key = "wrong"
     with pytest.raises(InvalidCredentialsError) as caught:

@@ -48,12 +48,12 @@ def concurrent(throttle, count, inside):
     return errors
 
 
-def test_all_at_once_until_there_are_too_many():
+def test_requests_are_concurrent_before_429():
     together = threading.Barrier(4)
     assert concurrent(Throttle(), 4, lambda: together.wait(SOON)) == []
 
 
-def test_one_after_another_from_then_on():
+def test_requests_are_sequential_after_429():
     throttle = Throttle()
     throttle.rate_limited()
     alone = threading.Lock()
@@ -68,7 +68,7 @@ def test_one_after_another_from_then_on():
     assert len(had) == 4
 
 
-def test_no_request_before_the_delay_is_over_and_all_again_later(clock):
+def test_throttle_waits_for_delay_and_is_lifted_later(clock):
     throttle = Throttle()
     throttle.rate_limited(wait=7)
     throttle.rate_limited()
@@ -82,7 +82,7 @@ def test_no_request_before_the_delay_is_over_and_all_again_later(clock):
         pass
 
 
-def test_a_turn_that_never_comes_is_an_error_and_so_is_one_that_raises(clock):
+def test_throttle_is_released_after_deadline_or_exception(clock):
     throttle = Throttle()
     throttle.rate_limited()
     with (
@@ -99,14 +99,14 @@ def test_a_turn_that_never_comes_is_an_error_and_so_is_one_that_raises(clock):
         pass
 
 
-def test_no_request_waits_beyond_the_deadline(clock):
+def test_no_request_waits_beyond_its_deadline(clock):
     throttle = Throttle()
     throttle.rate_limited(wait=50)
     with throttle.slot(clock.now + 5):
         assert clock.slept == [5]
 
 
-def test_a_pass_goes_on_one_by_one_after_429():
+def test_list_continues_sequentially_after_429():
     with Emulator(instances=60, max_limit=5) as cloud:
         driver = cloud.driver(concurrency=4, retry_delay=0.001)
         first = cloud.inject(too_many(0), on="DescribeInstances", nth=3, times=1)
@@ -151,7 +151,7 @@ class OneAtATime(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_endpoint_that_takes_one_request_at_a_time():
+def test_list_is_complete_when_endpoint_allows_one_request_at_a_time():
     with ThreadingHTTPServer(("127.0.0.1", 0), OneAtATime) as server:
         server.busy, server.was_refused, server.refused = threading.Lock(), threading.Event(), []
         thread = threading.Thread(target=server.serve_forever)

@@ -174,7 +174,7 @@ def level(request):
 
 
 @pytest.mark.parametrize("when", ["before the driver was made", "after"])
-def test_a_tool_at_any_level_sees_the_request_and_can_answer_it(level, monkeypatch, when):
+def test_tool_at_any_level_sees_request_and_can_respond(level, monkeypatch, when):
     tool = Tool()
     if when == "after":
         driver = make_driver()
@@ -204,7 +204,7 @@ def test_a_tool_at_any_level_sees_the_request_and_can_answer_it(level, monkeypat
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_tool_that_raises_makes_the_outcome_unclear(level, monkeypatch, raises):
+def test_exception_of_a_tool_is_unknown_outcome(level, monkeypatch, raises):
     driver, tool = make_driver(), Tool()
     level(tool, monkeypatch)
     tool.raises = raises
@@ -213,7 +213,7 @@ def test_a_tool_that_raises_makes_the_outcome_unclear(level, monkeypatch, raises
     assert tool.count == 1
 
 
-def test_what_was_known_of_an_earlier_request_says_nothing_of_this_one(monkeypatch):
+def test_verdict_on_earlier_request_is_not_reused(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     driver = make_driver(url=f"http://127.0.0.1:{port}/", max_tries=2)
@@ -227,7 +227,7 @@ def test_what_was_known_of_an_earlier_request_says_nothing_of_this_one(monkeypat
         driver.connection.call("CreateInstance", CREATE)
 
 
-def test_a_kept_connection_gives_way_to_a_tool(cloud, monkeypatch):
+def test_tool_is_used_instead_of_kept_connection(cloud, monkeypatch):
     driver, tool = cloud.driver(), Tool()
     assert driver.ex_get_balance().amount == 1000
     with monkeypatch.context() as patch:
@@ -239,7 +239,7 @@ def test_a_kept_connection_gives_way_to_a_tool(cloud, monkeypatch):
     assert (tool.count, len(cloud.records)) == (1, 2)
 
 
-def test_a_tool_that_comes_first_goes_without_a_trace(cloud, monkeypatch):
+def test_removed_tool_leaves_no_connection(cloud, monkeypatch):
     with monkeypatch.context() as patch:
         replace_connection_class(Tool(), patch)
         driver = cloud.driver()
@@ -305,7 +305,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
 @pytest.mark.parametrize("way", ["straight", "proxy"])
-def test_a_call_ends_whatever_the_endpoint_sends(dripping, text, way):
+def test_call_ends_at_deadline_when_response_does_not_end(dripping, text, way):
     where = {"url": f"http://{dripping(text)}/"}
     if way == "proxy":
         where = {"proxy_url": where["url"]}
@@ -318,14 +318,14 @@ def test_a_call_ends_whatever_the_endpoint_sends(dripping, text, way):
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_waiting_ends_whatever_the_endpoint_sends(dripping, concurrency):
+def test_waiting_ends_at_timeout_when_response_does_not_end(dripping, concurrency):
     where = f"http://{dripping(ENDLESS['headers'])}/"
     driver = make_driver(url=where, timeout=600, deadline=600, concurrency=concurrency)
     with pytest.raises(MCSError, match="timed out"):
         driver.wait_until_running(["web"], timeout=0.1)
 
 
-def test_threads_of_a_verb_keep_to_the_time_of_the_verb(cloud):
+def test_threads_of_a_verb_end_at_its_timeout(cloud):
     for number in range(5):
         cloud.account.state.add_running(f"web{number}")
     cloud.inject(delay(600), on="DescribeInstances", nth=2)
@@ -335,7 +335,7 @@ def test_threads_of_a_verb_keep_to_the_time_of_the_verb(cloud):
 
 
 @pytest.mark.parametrize("text", list(ENDLESS.values())[:4], ids=list(ENDLESS)[:4])
-def test_a_tunnel_ends_whatever_the_proxy_sends(dripping, text):
+def test_tunnel_ends_at_timeout_when_response_of_proxy_does_not_end(dripping, text):
     where = {"url": "https://mcs.example/", "proxy_url": f"http://{dripping(text)}"}
     driver = make_driver(**where, timeout=5, connect_timeout=0.2, deadline=0.5, max_tries=100)
     with pytest.raises(MCSError, match=r"no connection .* through the proxy") as caught:
@@ -343,7 +343,7 @@ def test_a_tunnel_ends_whatever_the_proxy_sends(dripping, text):
     assert type(caught.value) is MCSError
 
 
-def test_a_handshake_ends_whatever_the_endpoint_sends(dripping):
+def test_handshake_ends_at_timeout_when_it_does_not_end(dripping):
     # The beginning of a TLS record that is long.
     where = dripping(b"\x16\x03\x03\x40\x00" + b"\0" * 16_000)
     driver = make_driver(url=f"https://{where}/", connect_timeout=0.2, deadline=0.5)
@@ -351,7 +351,7 @@ def test_a_handshake_ends_whatever_the_endpoint_sends(dripping):
         renew(driver)
 
 
-def test_the_addresses_of_a_host_share_its_time(monkeypatch):
+def test_addresses_of_a_host_share_one_timeout(monkeypatch):
     given, real = [], socket.getaddrinfo
 
     def getaddrinfo(host, port, *args):
@@ -375,7 +375,7 @@ def test_the_addresses_of_a_host_share_its_time(monkeypatch):
     assert sum(seconds for _, seconds in given) <= 8
 
 
-def test_a_slow_body_that_ends_in_time_is_read(server):
+def test_slow_body_that_ends_in_time_is_read(server):
     def treat(connection):
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BALANCE))
         for byte in BALANCE:
@@ -386,7 +386,7 @@ def test_a_slow_body_that_ends_in_time_is_read(server):
 
 
 @given(st.binary(max_size=200), st.integers(0, 3))
-def test_whatever_head_comes_is_an_mcs_error_or_the_answer(data, pause):
+def test_random_response_head_is_mcs_error_or_result(data, pause):
     # One server for each example, since what is left of one must not reach the next.
     listener = socket.create_server(("127.0.0.1", 0))
 

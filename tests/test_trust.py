@@ -68,7 +68,9 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize(("content", "words"), UNUSABLE.values(), ids=UNUSABLE)
-def test_a_file_that_cannot_be_used_is_refused_at_once(make, source, tmp_path, content, words):
+def test_unusable_file_of_authorities_is_refused_by_the_constructor(
+    make, source, tmp_path, content, words
+):
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)
@@ -78,7 +80,7 @@ def test_a_file_that_cannot_be_used_is_refused_at_once(make, source, tmp_path, c
     assert PRIVATE_KEY.decode().splitlines()[1] not in str(caught.value)
 
 
-def test_a_file_that_may_not_be_read(make, source, tmp_path, monkeypatch):
+def test_file_without_read_permission_is_refused(make, source, tmp_path, monkeypatch):
     path = tmp_path / "ca.pem"
     path.write_bytes(PEM)
 
@@ -90,7 +92,7 @@ def test_a_file_that_may_not_be_read(make, source, tmp_path, monkeypatch):
         make(path)
 
 
-def test_only_what_is_needed_is_read(make, source, tmp_path):
+def test_ca_cert_alone_is_read_without_tls(make, source, tmp_path):
     # An endpoint without TLS has no use for it; an argument is checked nevertheless.
     if source == "ca_cert":
         with pytest.raises(ValueError, match="^ca_cert: there is no file"):
@@ -99,7 +101,7 @@ def test_only_what_is_needed_is_read(make, source, tmp_path):
         make(tmp_path / "gone.pem", url="http://mcs.example/")
 
 
-def test_a_proxy_with_tls_needs_it_whatever_the_endpoint_is(monkeypatch, tmp_path):
+def test_proxy_with_tls_needs_file_of_authorities(monkeypatch, tmp_path):
     monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "gone.pem"))
     with pytest.raises(ValueError, match="^CURL_CA_BUNDLE: there is no file"):
         MCSNodeDriver("k", "s", url="http://mcs.example/", proxy_url="https://proxy.example:1")
@@ -109,7 +111,7 @@ def test_a_proxy_with_tls_needs_it_whatever_the_endpoint_is(monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", b"ca.pem"])
-def test_what_is_not_a_path(path):
+def test_ca_cert_that_is_not_a_path_is_refused(path):
     with pytest.raises(ValueError, match="^ca_cert: expected the path of a file"):
         MCSNodeDriver("key", "secret", ca_cert=os.fsdecode(path) if path == "" else _Path(path))
 
@@ -122,7 +124,7 @@ class _Path:
         return self._path
 
 
-def test_what_is_not_even_that():
+def test_ca_cert_of_another_type_is_type_error():
     with pytest.raises(TypeError, match="^ca_cert: expected a path, got int"):
         MCSNodeDriver("key", "secret", ca_cert=5)
 
@@ -136,7 +138,7 @@ def renew(driver):
     return driver.connection.call("RenewInstance", {"InstanceId": "web"})
 
 
-def test_nothing_changes_when_the_file_goes(make, endpoint, tmp_path):
+def test_driver_works_after_file_of_authorities_is_removed(make, endpoint, tmp_path):
     path = tmp_path / "ca.pem"
     path.write_bytes(PEM)
     driver = make(path, url=endpoint)
@@ -145,7 +147,9 @@ def test_nothing_changes_when_the_file_goes(make, endpoint, tmp_path):
     assert renew(copy.deepcopy(driver)) == "True"
 
 
-def test_a_relative_path_stays_right(make, endpoint, tmp_path, monkeypatch):
+def test_relative_path_of_authorities_is_kept_when_directory_changes(
+    make, endpoint, tmp_path, monkeypatch
+):
     (tmp_path / "ca.pem").write_bytes(PEM)
     monkeypatch.chdir(tmp_path)
     driver = make("ca.pem", url=endpoint)
@@ -154,7 +158,7 @@ def test_a_relative_path_stays_right(make, endpoint, tmp_path, monkeypatch):
     assert renew(pickle.loads(pickle.dumps(driver))) == "True"
 
 
-def test_a_copy_elsewhere_reads_the_file_again(make, source, endpoint, tmp_path):
+def test_unpickled_driver_reads_file_of_authorities_again(make, source, endpoint, tmp_path):
     path = tmp_path / "ca.pem"
     path.write_bytes(PEM)
     pickled = pickle.dumps(make(path, url=endpoint))
@@ -164,7 +168,7 @@ def test_a_copy_elsewhere_reads_the_file_again(make, source, endpoint, tmp_path)
         pickle.loads(pickled)
 
 
-def test_another_file_under_the_same_name_is_read(endpoint, tmp_path):
+def test_changed_file_of_authorities_is_read_again(endpoint, tmp_path):
     path = tmp_path / "ca.pem"
     path.write_bytes(trustme.CA().cert_pem.bytes() + b"\n# another authority\n")
     driver = MCSNodeDriver("key", "secret", url=endpoint, ca_cert=path, max_tries=1)
@@ -174,14 +178,14 @@ def test_another_file_under_the_same_name_is_read(endpoint, tmp_path):
     assert renew(MCSNodeDriver("key", "secret", url=endpoint, ca_cert=path)) == "True"
 
 
-def test_a_folder_is_trusted_for_what_is_in_it(make, endpoint, tmp_path):
+def test_empty_folder_of_authorities_trusts_no_certificate(make, endpoint, tmp_path):
     # There is nothing in it. What "openssl rehash" makes would be found.
     driver = make(tmp_path, url=endpoint)
     with pytest.raises(MCSError, match="certificate was refused"):
         renew(driver)
 
 
-def test_the_argument_goes_before_the_setting_and_that_before_the_variables(monkeypatch, tmp_path):
+def test_ca_cert_precedes_libcloud_setting_and_variables(monkeypatch, tmp_path):
     order = list(SOURCES)
     for name in order:
         SOURCES[name](monkeypatch, str(tmp_path / name))
@@ -195,7 +199,7 @@ def test_the_argument_goes_before_the_setting_and_that_before_the_variables(monk
             monkeypatch.delenv(name, raising=False)
 
 
-def test_no_file_is_read_twice(monkeypatch, tmp_path):
+def test_file_of_authorities_is_read_once_for_all_drivers(monkeypatch, tmp_path):
     path = tmp_path / "ca.pem"
     path.write_bytes(PEM)
     contexts = {
@@ -204,7 +208,7 @@ def test_no_file_is_read_twice(monkeypatch, tmp_path):
     assert len(contexts) == 1
 
 
-def test_the_file_is_read_when_the_driver_is_made_not_when_it_is_imported(tmp_path):
+def test_file_of_authorities_is_not_read_on_import(tmp_path):
     code = (
         "import libcloud_mcs.driver, ssl, sys\n"
         "ssl.SSLContext.load_verify_locations = None\n"

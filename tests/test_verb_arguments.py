@@ -543,13 +543,13 @@ def plain(result):
     return result
 
 
-def test_every_argument_of_every_verb_has_an_entry():
+def test_table_has_every_argument_of_every_verb():
     assert set(TABLE) == {verb for verb in own_verbs() if verb not in ELSEWHERE}
     for verb, entry in TABLE.items():
         assert list(entry) == parameters(verb), verb
 
 
-def test_libclouds_other_verbs_are_not_there(world):
+def test_verbs_that_mcs_lacks_are_not_implemented(world):
     others = {
         name
         for name, value in vars(NodeDriver).items()
@@ -595,7 +595,7 @@ def refused(world, verb, argument, value):
 
 @pytest.mark.usefixtures("no_keys_of_mine")
 @pytest.mark.parametrize(("verb", "argument"), ARGUMENTS)
-def test_whatever_else_is_passed_is_refused_before_anything_is_sent(world, verb, argument):
+def test_invalid_argument_is_refused_before_a_request_is_sent(world, verb, argument):
     entry = TABLE[verb][argument]
     tried = {what: value for what, value in ANYTHING.items() if what not in entry.takes}
     assert set(entry.takes) <= set(ANYTHING)
@@ -605,7 +605,7 @@ def test_whatever_else_is_passed_is_refused_before_anything_is_sent(world, verb,
 
 
 @pytest.mark.parametrize("argument", HANDED_ON)
-def test_deploy_node_refuses_what_create_node_does(world, argument):
+def test_deploy_node_refuses_invalid_arguments_of_create_node(world, argument):
     entry = TABLE["create_node"][argument]
     tried = {what: value for what, value in ANYTHING.items() if what not in entry.takes}
     for value in (*tried.values(), *entry.wrong):
@@ -647,7 +647,7 @@ EDITIONS = {"create_image": 2017, "delete_image": 2017}
 
 @pytest.mark.usefixtures("no_keys_of_mine")
 @pytest.mark.parametrize(("verb", "argument"), ARGUMENTS)
-def test_whatever_it_takes_works(new_world, monkeypatch, verb, argument):
+def test_every_valid_form_of_an_argument_works(new_world, monkeypatch, verb, argument):
     monkeypatch.setattr(libcloud.compute.base, "SSHClient", SSH)
     entry = TABLE[verb][argument]
     edition = EDITIONS.get(verb, 2013)
@@ -673,7 +673,7 @@ def with_key(needed):
     return lambda world: needed(world) | {"ssh_key": world.private_file}
 
 
-def test_what_goes_past_the_verbs_has_to_be_text_too(world):
+def test_connection_refuses_parameter_with_half_a_character(world):
     before = len(world.cloud.records)
     with pytest.raises(ValueError, match="^InstanceId: it holds half a character"):
         world.driver.connection.call("GetInstanceContractInfo", {"InstanceId": "\ud800"})

@@ -195,14 +195,14 @@ def shape(tree, table):
         assert type(tree) is table
 
 
-def test_the_table_of_actions_is_the_specifications():
+def test_actions_are_those_of_the_specification():
     assert list(TABLES) == list(ACTIONS)
     assert {action for action, _ in LIFE_CYCLE} == set(ACTIONS)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("answer_format", ["xml", "json"])
-def test_the_tables_agree_with_the_examples(example, action, answer_format):
+def test_tables_of_fields_agree_with_the_examples(example, action, answer_format):
     # Each field of an example is in the table, nested in the same way.
     body = example(action, answer_format)
     if answer_format == "json":
@@ -230,7 +230,7 @@ def test_the_tables_agree_with_the_examples(example, action, answer_format):
 @pytest.mark.parametrize(
     ("method", "hashed"), list(itertools.product(["GET", "POST"], ["SHA1", "SHA256"]))
 )
-def test_json_answers_have_the_fields_of_the_tables(make_client, edition, method, hashed):
+def test_json_responses_have_the_fields_of_the_tables(make_client, edition, method, hashed):
     client = make_client(method=method, answer_format="json", hashed=hashed)
     for action, params in LIFE_CYCLE:
         tree = client.tree(action, **params)
@@ -243,7 +243,7 @@ def test_json_answers_have_the_fields_of_the_tables(make_client, edition, method
     ("method", "hashed", "named"),
     list(itertools.product(["GET", "POST"], ["SHA1", "SHA256"], [True, False])),
 )
-def test_xml_answers_have_the_same_content(make_client, method, hashed, named):
+def test_xml_responses_equal_json_responses(make_client, method, hashed, named):
     # "xml" is also what comes when no format is named.
     in_xml = make_client(method=method, answer_format="xml" if named else None, hashed=hashed)
     in_json = make_client(method=method, answer_format="json", hashed=hashed)
@@ -257,7 +257,7 @@ def test_xml_answers_have_the_same_content(make_client, method, hashed, named):
             in_xml.tree(action, **params)
 
 
-def test_the_body_is_utf_8_with_a_declaration_and_no_charset_in_its_type(make_client):
+def test_body_is_utf_8_without_charset_in_content_type(make_client):
     client = make_client()
     client.tree("CreateInstance", ImageId=IMAGE, InstanceType="small", InstanceName="中文 <&> 😀")
     response = client("DescribeInstances")
@@ -270,13 +270,13 @@ def test_the_body_is_utf_8_with_a_declaration_and_no_charset_in_its_type(make_cl
     assert "中文 <&> 😀".encode() in response.content
 
 
-def test_a_set_without_items_has_no_item_element(client):
+def test_empty_set_has_no_item_element(client):
     assert client.tree("DescribeInstances") == {
         "InstanceSet": {"Total": "0", "Limit": "0", "Offset": "0"}
     }
 
 
-def test_an_account_without_a_transaction_has_no_timestamp():
+def test_balance_without_transaction_has_no_timestamp():
     from plain_client import Client
 
     from libcloud_mcs.emulator import Emulator

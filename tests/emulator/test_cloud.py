@@ -62,7 +62,7 @@ def running(ask, clock, name="system", **params):
 # States
 
 
-def test_a_new_instance_comes_up_within_a_second(held, ask):
+def test_new_instance_passes_its_states_within_a_second(held, ask):
     assert create(ask)["status"] == "disk"
     assert walk(ask, held.clock, seconds=0.8, steps=16) == [
         "disk",
@@ -73,12 +73,12 @@ def test_a_new_instance_comes_up_within_a_second(held, ask):
     ]
 
 
-def test_nothing_advances_because_it_is_looked_at(held, ask):
+def test_queries_do_not_advance_state(held, ask):
     create(ask)
     assert {status(ask) for _ in range(20)} == {"disk"}
 
 
-def test_stop_and_start(held, ask):
+def test_stopped_instance_can_be_started(held, ask):
     running(ask, held.clock)
     ask.tree("StopInstance", InstanceId="system")
     assert walk(ask, held.clock, seconds=1, steps=10) == ["stopping", "ready"]
@@ -89,13 +89,13 @@ def test_stop_and_start(held, ask):
 @pytest.mark.parametrize(
     ("force", "then"), [("True", "ready"), ("true", "ready"), ("False", "stopping")]
 )
-def test_a_forced_stop_is_at_once(held, ask, force, then):
+def test_forced_stop_ends_at_once(held, ask, force, then):
     running(ask, held.clock)
     ask.tree("StopInstance", InstanceId="system", Force=force)
     assert status(ask) == then
 
 
-def test_reboot(held, ask):
+def test_rebooted_instance_passes_its_states(held, ask):
     running(ask, held.clock)
     ask.tree("RebootInstance", InstanceId="system")
     assert walk(ask, held.clock, seconds=1, steps=10) == ["stopping", "start_start", "running"]
@@ -109,9 +109,7 @@ def test_reboot(held, ask):
         ("ChangeInstanceType", {"InstanceType": "medium"}, "change_flavor"),
     ],
 )
-def test_rebuild_and_change_of_type_end_in_the_state_they_began_in(
-    held, ask, state, action, params, word
-):
+def test_rebuild_and_change_of_type_end_in_the_former_state(held, ask, state, action, params, word):
     running(ask, held.clock)
     if state == "ready":
         ask.tree("StopInstance", InstanceId="system", Force="True")
@@ -119,7 +117,7 @@ def test_rebuild_and_change_of_type_end_in_the_state_they_began_in(
     assert walk(ask, held.clock, seconds=1, steps=10) == [word, state]
 
 
-def test_terminate_goes_after_a_moment_and_frees_the_name(held, ask):
+def test_terminated_instance_is_removed_and_its_name_free(held, ask):
     running(ask, held.clock)
     ask.tree("TerminateInstance", InstanceId="system")
     assert status(ask) == "deleting"
@@ -142,7 +140,7 @@ def test_terminate_goes_after_a_moment_and_frees_the_name(held, ask):
         ("RenewInstance", ["running", "ready", "disk", "stopping"]),
     ],
 )
-def test_what_can_be_done_in_which_state(held, ask, action, allowed):
+def test_action_is_allowed_in_its_states_alone(held, ask, action, allowed):
     params = {"InstanceType": "medium"} if action == "ChangeInstanceType" else {}
     for number, state in enumerate(["disk", "running", "stopping", "ready", "deleting"]):
         name = f"vm{number}"
@@ -180,7 +178,7 @@ def balance(ask):
         (None, "59.00", "2026-02-28T12:00:00Z"),
     ],
 )
-def test_creating_charges_the_account(held, ask, duration, price, expire_at):
+def test_creation_charges_the_account(held, ask, duration, price, expire_at):
     held.clock.advance(timedelta(seconds=30))
     held.clock.set(START)
     instance = create(ask, **({"Duration": duration} if duration else {}))
@@ -193,14 +191,14 @@ def test_creating_charges_the_account(held, ask, duration, price, expire_at):
     assert ask.tree("GetBalance")["timestamp"] == "2026-01-31T12:00:00Z"
 
 
-def test_renewing_makes_the_lease_longer_and_charges(held, ask):
+def test_renewal_extends_the_lease_and_charges(held, ask):
     running(ask, held.clock, Duration="1H")
     ask.tree("RenewInstance", InstanceId="system", Duration="2H")
     assert lease(ask) == ("2026-01-31T12:00:00Z", "2026-01-31T15:00:00Z", "2026-02-01T15:00:00Z")
     assert balance(ask) == Decimal("1000") - 3 * Decimal("0.12")
 
 
-def test_thousands_of_renewals_are_as_good_as_one():
+def test_thousands_of_renewals_add_up():
     with Emulator(instances=1, balance=10_000) as cloud:
         for _ in range(2500):
             cloud.account.state.renew("instance-1", Lease(1, "H"))
@@ -211,7 +209,7 @@ def test_thousands_of_renewals_are_as_good_as_one():
         assert cloud.account.state.instances() == []
 
 
-def test_a_change_of_type_begins_a_new_lease_and_charges(held, ask):
+def test_change_of_type_begins_a_new_lease_and_charges(held, ask):
     running(ask, held.clock, Duration="1M")
     ask.tree("ChangeInstanceType", InstanceId="system", InstanceType="medium", Duration="10H")
     assert lease(ask)[:2] == ("2026-01-31T12:00:01Z", "2026-01-31T22:00:01Z")
@@ -230,7 +228,7 @@ def test_a_change_of_type_begins_a_new_lease_and_charges(held, ask):
         ("ChangeInstanceType", {"InstanceId": "system", "InstanceType": "xlarge"}),
     ],
 )
-def test_without_the_money_nothing_is_done(action, params):
+def test_action_without_balance_is_406_and_changes_nothing(action, params):
     with Emulator(balance="60") as cloud:
         ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
         create(ask)
@@ -241,7 +239,7 @@ def test_without_the_money_nothing_is_done(action, params):
         assert len(cloud.ledger) == 1
 
 
-def test_a_lease_that_ends_stops_the_instance_and_a_day_later_it_is_gone(held, ask):
+def test_instance_is_stopped_after_lease_and_removed_a_day_later(held, ask):
     running(ask, held.clock, Duration="2H")
     held.clock.set(START + timedelta(hours=2) - timedelta(seconds=1))
     assert status(ask) == "running"
@@ -259,7 +257,7 @@ def test_a_lease_that_ends_stops_the_instance_and_a_day_later_it_is_gone(held, a
     assert ask.refused("RenewInstance", InstanceId="system")[0] == 404
 
 
-def test_an_ended_lease_can_be_renewed_and_the_instance_stays_stopped(held, ask):
+def test_renewal_of_ended_lease_leaves_instance_stopped(held, ask):
     running(ask, held.clock, Duration="1H")
     held.clock.set(START + timedelta(hours=3))
     ask.tree("RenewInstance", InstanceId="system", Duration="2H")
@@ -273,7 +271,7 @@ def test_an_ended_lease_can_be_renewed_and_the_instance_stays_stopped(held, ask)
 # Names and arguments
 
 
-def test_an_id_or_a_name_is_taken_everywhere(held, ask):
+def test_id_or_name_is_accepted_by_every_action(held, ask):
     instance_id = running(ask, held.clock)["instanceId"]
     for action in (
         "DescribeInstanceStatus",
@@ -316,7 +314,7 @@ def rows(ask, **params):
         ({"KeyName": "none"}, 404, ["KeyName", "'none'"]),
     ],
 )
-def test_what_cannot_be_created(held, ask, params, code, words):
+def test_invalid_creation_is_refused(held, ask, params, code, words):
     create(ask, "taken")
     params = {"ImageId": TURNKEY, "InstanceType": "small", "InstanceName": "new"} | params
     got, message = ask.refused("CreateInstance", **params)
@@ -327,7 +325,7 @@ def test_what_cannot_be_created(held, ask, params, code, words):
 
 
 @pytest.mark.parametrize("missing", ["ImageId", "InstanceType"])
-def test_what_a_new_instance_needs(ask, missing):
+def test_creation_without_required_parameter_is_400(ask, missing):
     params = {"ImageId": TURNKEY, "InstanceType": "small"}
     del params[missing]
     assert ask.refused("CreateInstance", **params) == (
@@ -336,7 +334,7 @@ def test_what_a_new_instance_needs(ask, missing):
     )
 
 
-def test_an_instance_without_a_name_gets_one(ask):
+def test_instance_without_name_gets_unique_name(ask):
     made = [
         ask.tree("CreateInstance", ImageId=TURNKEY, InstanceType="small")["Instance"]
         for _ in range(2)
@@ -354,7 +352,7 @@ def many():
         yield Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
 
 
-def test_pages(many):
+def test_limit_and_offset_select_a_page(many):
     whole = rows(many)
     assert len(whole) == 7
     assert {row["status"] for row in whole} == {"running"}
@@ -369,14 +367,14 @@ def test_pages(many):
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "", "\u0661"])
-def test_limits_that_are_not_numbers_are_refused(many, value):
+def test_limit_that_is_not_a_number_is_refused(many, value):
     for name in ("Limit", "Offset"):
         for action in ("DescribeInstances", "DescribeKeyPairs", "DescribeInstanceTypes"):
             code, message = many.refused(action, **{name: value})
             assert (code, message.startswith(f"{name}:")) == (422, True)
 
 
-def test_a_default_and_a_cap_of_the_limit():
+def test_default_limit_and_max_limit_apply():
     with Emulator(instances=7, default_limit=2, max_limit=3) as cloud:
         ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
         assert len(rows(ask)) == 2
@@ -384,7 +382,7 @@ def test_a_default_and_a_cap_of_the_limit():
         assert len(rows(ask, Limit="7")) == 3
 
 
-def test_ids_names_and_filters(many):
+def test_ids_names_and_filters_select_instances(many):
     whole = rows(many)
     ids = [row["instanceId"] for row in whole]
     assert rows(many, InstanceId_1=ids[4], InstanceId_2=ids[1]) == [whole[1], whole[4]]
@@ -406,7 +404,7 @@ def test_ids_names_and_filters(many):
     assert rows(many, InstanceId_1=ids[0], **by_status) == []
 
 
-def test_filters_of_types_and_keys(many):
+def test_filters_select_types_and_key_pairs(many):
     only = {"Filter_1_Name": "name", "Filter_1_Value_1": "small"}
     types = many.tree("DescribeInstanceTypes", **only)["InstanceTypeSet"]
     assert [row["instanceType"] for row in types["InstanceType"]] == ["small"]
@@ -459,7 +457,7 @@ def test_filters_of_types_and_keys(many):
         ("ImportKeyPair", {"KeyName": "x"}, 400, "PublicKeyMaterial"),
     ],
 )
-def test_parameters_that_make_no_sense(many, action, params, code, words):
+def test_invalid_parameter_is_refused(many, action, params, code, words):
     got, message = many.refused(action, **params)
     assert got == code
     assert words in message
@@ -468,7 +466,7 @@ def test_parameters_that_make_no_sense(many, action, params, code, words):
 # Metadata, keys, passwords
 
 
-def test_metadata(held, ask):
+def test_metadata_is_written_and_read(held, ask):
     running(ask, held.clock)
     ask.tree("PutInstanceMetadata", InstanceId="system", Name_1="test7d", Value_1="1")
     ask.tree(
@@ -489,7 +487,7 @@ def test_metadata(held, ask):
     ("name", "value"),
     [("a b", "1"), ("{a}b", "1"), ("{}b", "1"), ("a:b", "1"), ("b", "\x00"), ("b", "\ufffe")],
 )
-def test_metadata_that_xml_cannot_hold_are_refused(held, ask, name, value):
+def test_metadata_that_xml_cannot_hold_is_refused(held, ask, name, value):
     running(ask, held.clock)
     before = ask.tree("GetInstanceMetadata", InstanceId="system")
     status, message = ask.refused(
@@ -499,7 +497,7 @@ def test_metadata_that_xml_cannot_hold_are_refused(held, ask, name, value):
     assert ask.tree("GetInstanceMetadata", InstanceId="system") == before
 
 
-def test_keys(ask):
+def test_key_pairs_are_registered_listed_and_deleted(ask):
     first = ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(KEY) + " me\n")
     blob = base64.b64decode(public_text(KEY).split()[1])
     digest = hashes.Hash(hashes.MD5())
@@ -517,7 +515,7 @@ def test_keys(ask):
     assert ask.tree("DescribeKeyPairs")["KeyPairSet"]["KeyPair"] == []
 
 
-def test_a_plain_password(held, ask):
+def test_password_without_key_pair_is_plain(held, ask):
     create(ask, ImageId=CIRROS)
     code, message = ask.refused("GetPasswordData", InstanceId="system")
     assert (code, "no password yet" in message) == (409, True)
@@ -535,7 +533,7 @@ def test_a_plain_password(held, ask):
     assert again["account"] == "root"
 
 
-def test_a_password_encrypted_with_the_key_pair(held, ask):
+def test_password_is_encrypted_with_the_key_pair(held, ask):
     pair = ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(KEY))["KeyPair"]
     running(ask, held.clock, KeyName="one")
     ask.tree("DeleteKeyPair", KeyName="one")
@@ -548,7 +546,7 @@ def test_a_password_encrypted_with_the_key_pair(held, ask):
 @pytest.mark.parametrize(
     "key", [ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())]
 )
-def test_keys_that_cannot_encrypt_are_registered_all_the_same(held, ask, key):
+def test_password_of_key_that_is_not_rsa_is_refused(held, ask, key):
     ask.tree("ImportKeyPair", KeyName="one", PublicKeyMaterial=public_text(key))
     running(ask, held.clock, KeyName="one")
     code, message = ask.refused("GetPasswordData", InstanceId="system")
@@ -558,7 +556,7 @@ def test_keys_that_cannot_encrypt_are_registered_all_the_same(held, ask, key):
 # The emulator in a program
 
 
-def test_a_seed_makes_everything_the_same():
+def test_seed_makes_ids_and_secrets_repeatable():
     def life(seed):
         with Emulator(seed=seed) as cloud:
             ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
@@ -572,7 +570,7 @@ def test_a_seed_makes_everything_the_same():
     assert life(None) != life(None)
 
 
-def test_clouds_know_nothing_of_each_other():
+def test_clouds_are_isolated():
     with Emulator() as one, Emulator() as other:
         create(Client(one.url, one.access_key, one.secret, answer_format="json"))
         ask = Client(other.url, other.access_key, other.secret, answer_format="json")
@@ -582,7 +580,7 @@ def test_clouds_know_nothing_of_each_other():
         assert stranger.refused("GetBalance")[0] == 401
 
 
-def test_a_busy_port_and_a_bad_balance_are_clear_errors(cloud):
+def test_taken_port_and_invalid_balance_are_errors(cloud):
     with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {cloud.port}"):
         Emulator(port=cloud.port).start()
     with pytest.raises(ValueError, match="balance"):
@@ -591,22 +589,22 @@ def test_a_busy_port_and_a_bad_balance_are_clear_errors(cloud):
         Emulator(balance="much")
 
 
-def test_its_secret_is_not_shown(cloud):
+def test_repr_has_no_secret(cloud):
     assert cloud.access_key in repr(cloud)
     assert cloud.secret not in repr(cloud)
 
 
-def test_the_fixture_gives_each_test_its_own(mcs_emulator):
+def test_fixture_provides_an_empty_cloud(mcs_emulator):
     mcs_emulator.driver().create_node("a", "small", TURNKEY)
     assert len(mcs_emulator.ledger) == 1
 
 
-def test_it_cannot_be_started_twice(cloud):
+def test_second_start_is_refused(cloud):
     with pytest.raises(RuntimeError, match="started already"):
         cloud.start()
 
 
-def test_the_clock():
+def test_clock_can_be_set_advanced_and_frozen():
     clock = Clock()
     assert abs(clock.now() - datetime.now(timezone.utc)) < timedelta(seconds=5)
     clock.set(START)
@@ -623,7 +621,7 @@ def test_the_clock():
         clock.set(datetime(2026, 1, 1))
 
 
-def test_without_the_package_tornado():
+def test_missing_tornado_is_error_that_names_the_extra():
     code = "import sys; sys.modules['tornado'] = None; import libcloud_mcs.emulator"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install 'libcloud-mcs[emulator]'" in done.stderr

@@ -41,7 +41,7 @@ def settings(process, lines=3):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_where_it_is_and_stops_cleanly(start, number):
+def test_command_prints_endpoint_and_stops_on_signal(start, number):
     process = start()
     first = process.stdout.readline()
     assert first.startswith("MCS endpoint: http://127.0.0.1:")
@@ -63,7 +63,7 @@ def test_edition_of_2017_is_an_option(start):
     assert client.tree("DescribeAvailabilityZones")["AvailabilityZoneSet"]
 
 
-def test_its_options(start):
+def test_command_applies_its_options(start):
     process = start(
         *("--access-key", "me", "--secret", "mine", "--balance", "5.5", "--instances", "3"),
         *("--boot-seconds", "0", "--seed", "7"),
@@ -80,7 +80,7 @@ def test_its_options(start):
     assert "mine" not in process.stdout.read()
 
 
-def test_the_account_can_come_from_the_environment(start):
+def test_command_reads_account_from_environment(start):
     process = start(MOS_ACCESS="me", MOS_SECRET="mine")
     process.stdout.readline()
     found = settings(process, 2)
@@ -88,7 +88,7 @@ def test_the_account_can_come_from_the_environment(start):
     Client(found["MOS_URL"], "me", "mine").tree("GetBalance")
 
 
-def test_several_accounts(start):
+def test_command_adds_several_accounts(start):
     process = start(
         *("--access-key", "me", "--secret", "mine"),
         *("--account", "access_key=second secret_env=SECOND balance=5 instances=2"),
@@ -116,20 +116,20 @@ def test_several_accounts(start):
     assert process.wait(10) == 0
 
 
-def test_what_it_cannot_do_it_says(start, cloud):
+def test_command_with_taken_port_prints_error_and_exits_1(start, cloud):
     process = start("--port", str(cloud.port))
     assert process.wait(10) == 1
     assert f"cannot listen on 127.0.0.1 port {cloud.port}" in process.stderr.read()
 
 
-def test_it_warns_when_others_can_reach_it(start):
+def test_command_warns_when_not_on_loopback(start):
     process = start("--host", "0.0.0.0")
     assert process.stdout.readline().startswith("MCS endpoint: http://0.0.0.0:")
     process.terminate()
     assert "warning: listening on 0.0.0.0" in process.stderr.read()
 
 
-def test_more_of_its_options(start):
+def test_command_applies_limits_faults_and_debug(start):
     process = start(
         *("--access-key", "me", "--secret", "mine", "--instances", "5", "--debug"),
         *("--default-limit", "2", "--max-limit", "3", "--stop-seconds", "0"),
@@ -149,7 +149,7 @@ def test_more_of_its_options(start):
     assert "the string to sign is" in client.refused("GetBalance")[1]
 
 
-def test_nodes_with_ssh(start, node_network):
+def test_command_with_ssh_serves_ssh_on_instances(start, node_network):
     process = start(
         *("--node-network", node_network, "--ssh", "--ssh-port", "2222", "--instances", "1")
     )

@@ -37,7 +37,7 @@ def names(ask):
 # Records
 
 
-def test_every_request_is_recorded_without_secrets(cloud, ask):
+def test_record_of_every_request_has_no_secret(cloud, ask):
     ask.tree("DescribeInstances", Limit="1")
     ask.refused("StartInstance", InstanceId="none")
     ask.refused("ImportKeyPair", KeyName="a", PublicKeyMaterial="ssh-rsa AAAA")
@@ -54,14 +54,14 @@ def test_every_request_is_recorded_without_secrets(cloud, ask):
         assert cloud.secret not in repr(record)
 
 
-def test_what_was_never_answered_is_recorded_too(cloud, ask):
+def test_request_answered_by_a_fault_is_recorded(cloud, ask):
     cloud.inject(overload(), times=1)
     ask("GetBalance")
     (record,) = cloud.records
     assert (record.status, record.fault) == (503, "overload")
 
 
-def test_memory_is_bounded():
+def test_records_are_limited_to_max_records():
     with Emulator(max_records=5) as cloud:
         ask = Client(cloud.url, cloud.access_key, cloud.secret)
         for number in range(8):
@@ -72,7 +72,7 @@ def test_memory_is_bounded():
 # Over HTTP
 
 
-def test_the_ledger_over_http(cloud, ask, control):
+def test_ledger_over_http_has_every_charge(cloud, ask, control):
     made = ask.tree("CreateInstance", **CREATE)["Instance"]
     (charge,) = control("GET", "ledger")
     assert charge == {
@@ -85,14 +85,14 @@ def test_the_ledger_over_http(cloud, ask, control):
     }
 
 
-def test_requests_over_http(cloud, ask, control):
+def test_requests_over_http_have_status_and_message(cloud, ask, control):
     ask.refused("StartInstance", InstanceId="none")
     (record,) = control("GET", "requests")
     assert (record["action"], record["status"]) == ("StartInstance", 404)
     assert "'none'" in record["message"]
 
 
-def test_the_clock_over_http(cloud, ask, control):
+def test_clock_over_http_is_set_and_advanced(cloud, ask, control):
     ask.tree("CreateInstance", InstanceName="a", **CREATE)
     assert control("POST", "clock", {"frozen": True})["frozen"] is True
     before = control("GET", "clock")
@@ -112,7 +112,7 @@ def moment(clock):
     return datetime.fromisoformat(clock["now"].replace("Z", "+00:00"))
 
 
-def test_faults_over_http(cloud, ask, control):
+def test_faults_over_http_are_injected_and_removed(cloud, ask, control):
     made = control(
         "POST", "faults", {"on": "GetBalance", "effect": "error", "argument": 507, "times": 1}
     )
@@ -133,7 +133,7 @@ def test_faults_over_http(cloud, ask, control):
     assert len(control("GET", "faults")) == 1
 
 
-def test_state_and_reset_over_http(cloud, ask, control):
+def test_reset_over_http_restores_the_initial_state(cloud, ask, control):
     ask.tree("CreateInstance", InstanceName="a", **CREATE)
     state = control("GET", "state")
     assert state["url"] == cloud.url
@@ -170,12 +170,12 @@ def test_state_and_reset_over_http(cloud, ask, control):
         ("POST", "faults", {"data": "{", "headers": {"Content-Type": "application/json"}}, 400),
     ],
 )
-def test_what_makes_no_sense_there(control, method, name, kwargs, status):
+def test_invalid_control_request_is_refused(control, method, name, kwargs, status):
     assert control(method, name, status=status, **kwargs)["error"]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8883", "10.0.0.1", "[::2]", "[::"])
-def test_a_site_that_has_given_itself_this_address_sees_nothing(cloud, control, host):
+def test_request_with_foreign_host_header_is_refused(cloud, control, host):
     for path in ("_emulator/state", ""):
         response = requests.get(f"http://127.0.0.1:{cloud.port}/{path}", headers={"Host": host})
         assert response.status_code == 403
@@ -187,7 +187,7 @@ def test_a_site_that_has_given_itself_this_address_sees_nothing(cloud, control, 
 # Accounts
 
 
-def test_accounts_share_nothing_but_the_clock(cloud, ask):
+def test_accounts_share_only_the_clock(cloud, ask):
     other = cloud.add_account("other", "its secret", balance=5, instances=2)
     stranger = Client(cloud.url, "other", "its secret", answer_format="json")
     ask.tree("CreateInstance", InstanceName="instance-1", **CREATE)
@@ -217,7 +217,7 @@ def test_accounts_share_nothing_but_the_clock(cloud, ask):
     assert cloud.accounts == [cloud.account, other]
 
 
-def test_accounts_over_http(cloud, control):
+def test_accounts_over_http_are_added_and_listed(cloud, control):
     first = {"access_key": cloud.access_key, "balance": "1000.00", "instances": 0}
     assert control("GET", "accounts") == [first]
     given = {"access_key": "second", "secret": "of mine", "balance": 5.5, "instances": 2}
@@ -241,7 +241,7 @@ def test_accounts_over_http(cloud, control):
     assert control("GET", "accounts") == [first]
 
 
-def test_accounts_of_the_constructor():
+def test_accounts_of_the_constructor_are_added():
     given = [{"access_key": "second", "balance": 5, "instances": 1}, {"secret": "of mine"}]
     settings = {"access_key": "first", "balance": 9, "accounts": given}
     with Emulator(**settings) as cloud:
@@ -264,7 +264,7 @@ def test_accounts_of_the_constructor():
             assert len(cloud.driver(cloud.accounts[1]).list_nodes()) == 1
 
 
-def test_accounts_that_are_kept_are_as_they_were(tmp_path):
+def test_accounts_in_the_state_file_keep_their_balances(tmp_path):
     path = tmp_path / "state.db"
     given = [{"access_key": "second", "balance": 5, "instances": 1}, {"balance": 7}]
     settings = {"access_key": "first", "state": path}
@@ -293,7 +293,7 @@ def test_accounts_that_are_kept_are_as_they_were(tmp_path):
         assert {each.access_key: each.secret for each in cloud.accounts}["third"] == "another"
 
 
-def test_reset(cloud, ask):
+def test_reset_restores_the_initial_state(cloud, ask):
     key, secret = cloud.access_key, cloud.secret
     cloud.add_account("other")
     ask.tree("CreateInstance", **CREATE)
@@ -307,7 +307,7 @@ def test_reset(cloud, ask):
     assert ask.tree("GetBalance")["balance"] == 1000
 
 
-def test_a_seed_goes_through_a_reset():
+def test_reset_restarts_the_seed():
     def life(cloud):
         ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
         return [ask.tree("CreateInstance", **CREATE) for _ in range(2)]
@@ -323,7 +323,7 @@ def test_a_seed_goes_through_a_reset():
 # Signatures
 
 
-def test_the_emulated_clock_can_judge_signatures():
+def test_timestamps_are_checked_by_emulated_clock_when_set():
     with Emulator(signature_clock="emulated") as cloud:
         ask = Client(cloud.url, cloud.access_key, cloud.secret)
         ask.tree("GetBalance")
@@ -335,7 +335,7 @@ def test_the_emulated_clock_can_judge_signatures():
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_debug_says_what_should_be_signed(debug):
+def test_debug_shows_the_string_to_sign(debug):
     with Emulator(debug=debug) as cloud:
         ask = Client(cloud.url, cloud.access_key, "wrong")
         message = ask.refused("GetBalance")[1]
@@ -356,11 +356,11 @@ def test_debug_says_what_should_be_signed(debug):
         {"max_records": -1},
     ],
 )
-def test_settings_that_make_no_sense(kwargs):
+def test_invalid_setting_is_refused(kwargs):
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         Emulator(**kwargs)
 
 
-def test_the_fixtures(mcs_driver, mcs_emulator):
+def test_fixtures_provide_cloud_and_driver(mcs_driver, mcs_emulator):
     assert mcs_driver.key == mcs_emulator.access_key
     assert mcs_driver.list_nodes() == []

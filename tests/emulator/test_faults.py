@@ -66,7 +66,7 @@ def outcome(ask, action="GetBalance", **params):
         (Effect("nothing"), 200, 1),
     ],
 )
-def test_what_goes_wrong_and_whether_it_was_charged(cloud, ask, effect, seen, charges):
+def test_effect_has_its_outcome_and_charges(cloud, ask, effect, seen, charges):
     with cloud.inject(effect, on="CreateInstance") as fault:
         assert outcome(ask, "CreateInstance", **CREATE) == seen
         assert fault.fired == 1
@@ -79,7 +79,7 @@ def test_what_goes_wrong_and_whether_it_was_charged(cloud, ask, effect, seen, ch
     assert cloud.records[1].fault == ""
 
 
-def test_the_answers(cloud, ask):
+def test_effect_response_has_the_requested_format(cloud, ask):
     with cloud.inject(error(507, "Full & busy")):
         response = ask("GetBalance")
         assert response.headers["Content-Type"] == "application/json"
@@ -107,7 +107,7 @@ def pattern(ask, count, action="GetBalance"):
     return [outcome(ask, action) for _ in range(count)]
 
 
-def test_the_nth_call_and_the_next_k(cloud, ask):
+def test_fault_applies_from_nth_call_for_given_times(cloud, ask):
     with cloud.inject(error(500), nth=3):
         assert pattern(ask, 5) == [200, 200, 500, 500, 500]
     with cloud.inject(error(500), times=2):
@@ -116,7 +116,7 @@ def test_the_nth_call_and_the_next_k(cloud, ask):
         assert pattern(ask, 4) == [200, 500, 200, 200]
 
 
-def test_one_action_or_all(cloud, ask):
+def test_fault_applies_to_one_action_or_to_all(cloud, ask):
     with cloud.inject(error(500), on="DescribeTemplates", nth=2, times=1):
         assert pattern(ask, 3) == [200] * 3
         assert pattern(ask, 3, "DescribeTemplates") == [200, 500, 200]
@@ -124,7 +124,7 @@ def test_one_action_or_all(cloud, ask):
         assert pattern(ask, 1) + pattern(ask, 1, "DescribeTemplates") == [500, 500]
 
 
-def test_by_chance_with_a_seed(cloud, ask):
+def test_fault_with_probability_is_repeatable_with_seed(cloud, ask):
     def run(seed):
         with cloud.inject(error(500), probability=0.5, seed=seed):
             return pattern(ask, 30)
@@ -137,7 +137,7 @@ def test_by_chance_with_a_seed(cloud, ask):
         assert pattern(ask, 5) == [200] * 5
 
 
-def test_the_first_that_comes_is_the_one(cloud, ask):
+def test_first_injected_fault_applies_first(cloud, ask):
     cloud.inject(error(500), times=1)
     cloud.inject(error(501), times=2)
     assert pattern(ask, 4) == [500, 501, 501, 200]
@@ -146,7 +146,7 @@ def test_the_first_that_comes_is_the_one(cloud, ask):
     assert pattern(ask, 1) == [200]
 
 
-def test_a_delay_lets_the_others_pass(cloud, make_client):
+def test_delay_does_not_block_other_requests(cloud, make_client):
     with cloud.inject(delay(30), on="GetBalance"):
         waiting = threading.Thread(target=lambda: outcome(make_client()), daemon=True)
         waiting.start()
@@ -159,7 +159,7 @@ def test_a_delay_lets_the_others_pass(cloud, make_client):
     assert not waiting.is_alive()
 
 
-def test_what_others_do_between_two_pages(cloud, ask):
+def test_meanwhile_changes_list_between_pages(cloud, ask):
     for name in "abcd":
         ask.tree("CreateInstance", InstanceName=name, **CREATE)
 
@@ -193,7 +193,7 @@ def test_what_others_do_between_two_pages(cloud, ask):
         ),
     ],
 )
-def test_a_fault_that_fails_is_logged_and_answered_with_500(cloud, ask, caplog, effect, words):
+def test_failing_fault_is_logged_and_500(cloud, ask, caplog, effect, words):
     cloud.inject(effect, times=1)
     code, message = ask.refused("CreateInstance", **CREATE)
     assert (code, message) == (500, words)
@@ -229,7 +229,7 @@ def test_a_request_whose_function_is_interrupted_is_recorded_without_a_response(
         ({"probability": 1.5}, "probability: "),
     ],
 )
-def test_faults_that_make_no_sense(cloud, kwargs, words):
+def test_invalid_fault_is_refused(cloud, kwargs, words):
     with pytest.raises(ValueError, match=words):
         cloud.inject(overload(), **kwargs)
     for effect in (lambda: error(200), lambda: html(600), lambda: delay(-1)):
@@ -256,7 +256,7 @@ def test_faults_that_make_no_sense(cloud, kwargs, words):
         ("CreateInstance boot_fail times=2", ("CreateInstance", "boot_fail", {"times": 2})),
     ],
 )
-def test_faults_from_one_line(line, expected):
+def test_fault_is_parsed_from_one_line(line, expected):
     arguments = parse_fault(line)
     effect, on = arguments.pop("effect"), arguments.pop("on")
     assert (on, effect.name, arguments) == expected
@@ -279,7 +279,7 @@ def test_faults_from_one_line(line, expected):
         ("GetBalance boot_fail", "on: expected CreateInstance .*'GetBalance'"),
     ],
 )
-def test_lines_that_make_no_sense(line, words):
+def test_invalid_line_of_fault_is_refused(line, words):
     with pytest.raises(ValueError, match=words):
         parse_fault(line)
 
@@ -302,7 +302,7 @@ def statuses(ask):
     return {row["instanceName"]: row["status"] for row in rows}
 
 
-def test_an_instance_fails_to_come_up_and_the_next_one_does_not(held, failed):
+def test_boot_fail_applies_to_the_first_instance_alone(held, failed):
     seen = []
     for _ in range(9):
         seen.append(statuses(failed)["bad"])
@@ -316,7 +316,7 @@ def test_an_instance_fails_to_come_up_and_the_next_one_does_not(held, failed):
     assert len(held.ledger) == 2
 
 
-def test_an_instance_that_failed_to_come_up_can_only_be_terminated(held, failed):
+def test_instance_with_deploy_fail_can_only_be_terminated(held, failed):
     held.clock.advance(timedelta(seconds=1))
     for action, params in (
         ("StartInstance", {}),
@@ -342,14 +342,14 @@ def test_an_instance_that_failed_to_come_up_can_only_be_terminated(held, failed)
     assert statuses(failed) == {"bad": "running"}
 
 
-def test_an_instance_that_failed_to_come_up_is_gone_after_its_lease(held, failed):
+def test_instance_with_deploy_fail_is_removed_after_its_lease(held, failed):
     held.clock.advance(timedelta(hours=2))
     assert statuses(failed) == {"bad": "deploy_fail"}
     held.clock.advance(timedelta(days=1))
     assert statuses(failed) == {}
 
 
-def test_boot_fail_comes_to_created_instances_alone(cloud, ask):
+def test_boot_fail_applies_to_creations_alone(cloud, ask):
     with cloud.inject(boot_fail()) as fault:
         ask.tree("GetBalance")
         ask.tree("DescribeInstances")
@@ -365,7 +365,7 @@ def test_boot_fail_comes_to_created_instances_alone(cloud, ask):
 
 
 @pytest.mark.parametrize("nth", [1, 2])
-def test_the_nth_instance_that_is_created_fails(cloud, ask, nth):
+def test_boot_fail_applies_to_nth_instance(cloud, ask, nth):
     cloud.inject(boot_fail(), nth=nth, times=1)
     for name in "ab":
         ask.tree("GetBalance")
@@ -375,13 +375,13 @@ def test_the_nth_instance_that_is_created_fails(cloud, ask, nth):
     assert list(statuses(ask).values()) == expected
 
 
-def test_boot_fail_with_other_effects_of_ones_own(cloud, ask):
+def test_boot_fail_can_be_combined_with_drop_after(cloud, ask):
     cloud.inject(Effect("both", seconds=0.01, boot_fail=True, drop_after=True))
     assert outcome(ask, "CreateInstance", InstanceName="bad", **CREATE) == "dropped"
     assert statuses(ask) == {"bad": "deploy_fail"}
 
 
-def test_boot_fail_over_http_and_in_the_file(tmp_path):
+def test_boot_fail_over_http_is_kept_in_the_state_file(tmp_path):
     with Emulator(state=tmp_path / "state.db") as cloud:
         control = f"http://127.0.0.1:{cloud.port}/_emulator/faults"
         made = requests.post(control, json={"effect": "boot_fail", "times": 1}, timeout=10)
@@ -402,7 +402,7 @@ def test_boot_fail_over_http_and_in_the_file(tmp_path):
         assert len(cloud.ledger) == 2
 
 
-def test_the_driver_sees_that_a_node_failed_to_come_up(cloud, driver):
+def test_driver_sees_node_with_boot_fail_as_error(cloud, driver):
     cloud.inject(boot_fail(), times=1)
     node = driver.create_node("bad", "small", CREATE["ImageId"], ex_duration="1H")
     assert driver.ex_get_node(node).state is NodeState.ERROR
@@ -415,7 +415,7 @@ def test_the_driver_sees_that_a_node_failed_to_come_up(cloud, driver):
     assert len(cloud.ledger) == 2
 
 
-def test_churn():
+def test_churn_replaces_instances_between_pages():
     with Emulator(churn=2, instances=4) as cloud:
         ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
 
@@ -434,7 +434,7 @@ def test_churn():
             assert {f"instance-{n}" for n in range(1, 5)} <= names
 
 
-def test_churn_leaves_the_instances_of_the_user_alone():
+def test_churn_does_not_touch_instances_of_the_user():
     with Emulator(churn=2, boot_seconds=0) as cloud:
         ask = Client(cloud.url, cloud.access_key, cloud.secret, answer_format="json")
         ask.tree("CreateInstance", InstanceName="other-web", **CREATE)

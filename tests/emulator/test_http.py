@@ -107,7 +107,7 @@ def message(response):
 @pytest.mark.parametrize(
     "target", [API, "/any?a=b", PAGE, "/?", CONTROL, "/_emulator/faults", "/_emulator/nothing"]
 )
-def test_head_has_the_status_and_headers_of_get_and_no_body(cloud, raw, target):
+def test_head_has_status_and_headers_of_get_without_body(cloud, raw, target):
     cloud.clock.freeze()
     got, head = raw.ask("GET", target), raw.ask("HEAD", target)
     assert is_usable(raw)
@@ -116,7 +116,7 @@ def test_head_has_the_status_and_headers_of_get_and_no_body(cloud, raw, target):
     assert (head.status, head.headers | {"date": ""}) == (got.status, got.headers | {"date": ""})
 
 
-def test_head_of_a_signed_request_is_answered_and_recorded(cloud, raw):
+def test_signed_head_request_is_served_and_recorded(cloud, raw):
     target = f"{API}?{signed(cloud)}"
     got, head = raw.ask("GET", target), raw.ask("HEAD", target)
     assert (got.status, head.status, head.body) == (200, 200, b"")
@@ -125,7 +125,7 @@ def test_head_of_a_signed_request_is_answered_and_recorded(cloud, raw):
     assert [record.action for record in cloud.records] == ["GetBalance"] * 2
 
 
-def test_head_changes_nothing(cloud, raw):
+def test_head_of_an_action_that_changes_something_is_405(cloud, raw):
     target = f"{API}?{signed(cloud, action='CreateInstance', **CREATE)}"
     head = raw.ask("HEAD", target)
     assert (head.status, head.headers["allow"]) == (405, ALLOWED)
@@ -148,7 +148,7 @@ def test_head_changes_nothing(cloud, raw):
         ("/_emulator/nothing", 404, None),
     ],
 )
-def test_options(raw, target, status, allowed):
+def test_options_request_has_allow_and_no_cors_headers(raw, target, status, allowed):
     response = raw.ask("OPTIONS", target, "Origin: https://evil.example")
     assert (response.status, response.headers.get("allow")) == (status, allowed)
     # A page of another site may not send what it asks for.
@@ -173,7 +173,7 @@ def test_other_methods_are_refused(raw, method, target):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 205, 206, 301, 304, 404, 503, 599])
-def test_a_status_has_a_body_or_has_none(cloud, raw, method, status):
+def test_status_without_body_has_no_body(cloud, raw, method, status):
     with cloud.inject(html(status)):
         response = raw.ask(method, API, "Content-Length: 0")
     has_body = method != "HEAD" and status not in (204, 205, 304)
@@ -183,13 +183,13 @@ def test_a_status_has_a_body_or_has_none(cloud, raw, method, status):
     assert is_usable(raw)
 
 
-def test_an_empty_body(cloud, raw):
+def test_empty_body_has_content_length_0(cloud, raw):
     with cloud.inject(overload()):
         assert raw.ask("GET", API).headers["content-length"] == "0"
     assert is_usable(raw)
 
 
-def test_a_cut_answer_without_a_body_is_whole(cloud, raw):
+def test_cut_response_without_body_is_whole(cloud, raw):
     cloud.inject(cut(5), times=1)
     assert raw.ask("HEAD", API).status == 400
     cloud.inject(Effect("cut", answer=lambda _: Response(204, "", b"nothing"), cut=2), times=1)
@@ -197,7 +197,7 @@ def test_a_cut_answer_without_a_body_is_whole(cloud, raw):
     assert is_usable(raw)
 
 
-def test_a_cut_answer_ends_the_connection(cloud, raw):
+def test_cut_response_ends_the_connection(cloud, raw):
     cloud.inject(cut(5), times=1)
     raw.send(request("GET", API))
     assert raw.file.read().endswith(b"\r\n\r\n<?xml")
@@ -207,7 +207,7 @@ def test_a_cut_answer_ends_the_connection(cloud, raw):
 
 
 @pytest.mark.parametrize("value", ["100-continue", "100-Continue"])
-def test_a_client_that_waits_before_it_sends_is_told_to_go_on(cloud, raw, value):
+def test_expect_100_continue_gets_100(cloud, raw, value):
     head, _, body = post(cloud, f"Expect: {value}").partition(b"\r\n\r\n")
     raw.send(head + b"\r\n\r\n")
     assert raw.read().status == 100
@@ -216,7 +216,7 @@ def test_a_client_that_waits_before_it_sends_is_told_to_go_on(cloud, raw, value)
     assert is_usable(raw)
 
 
-def test_nothing_else_is_expected(cloud, raw):
+def test_other_expectation_is_ignored(cloud, raw):
     raw.send(post(cloud, "Expect: wonders"))
     assert raw.read().status == 200
     # HTTP/1.0 has no such answers.
@@ -225,7 +225,7 @@ def test_nothing_else_is_expected(cloud, raw):
     assert is_usable(raw)
 
 
-def test_a_body_in_chunks(cloud, raw):
+def test_chunked_body_is_read(cloud, raw):
     body = signed(cloud, "POST").encode()
     parts = (body[:7], body[7:8], body[8:])
     for line, end in ((b"%x\r\n", b"0\r\n\r\n"), (b"%04X ;a=b\r\n", b"0;c\r\nTrailer: d\r\n\r\n")):
@@ -235,7 +235,7 @@ def test_a_body_in_chunks(cloud, raw):
     assert is_usable(raw)
 
 
-def test_a_body_that_comes_in_pieces(cloud, raw):
+def test_body_received_in_pieces_is_read(cloud, raw):
     body = signed(cloud, "POST").encode()
     chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     for size, sent in (
@@ -251,7 +251,7 @@ def test_a_body_that_comes_in_pieces(cloud, raw):
     assert is_usable(raw)
 
 
-def test_a_get_with_a_body(cloud, raw):
+def test_body_of_get_is_ignored(cloud, raw):
     target = f"{API}?{signed(cloud)}"
     assert raw.ask("GET", target, "Content-Length: 8", body=b"Action=%").status == 200
     assert raw.ask("GET", CONTROL, "Content-Length: 2", body=b"{}").status == 200
@@ -261,7 +261,7 @@ def test_a_get_with_a_body(cloud, raw):
 
 @pytest.mark.parametrize("target", [API, "/_emulator/clock"])
 @pytest.mark.parametrize("how", ["announced", "sent", "in chunks", "waiting"])
-def test_a_body_that_is_too_large(cloud, raw, connect, target, how):
+def test_body_larger_than_the_limit_is_413(cloud, raw, connect, target, how):
     size = f"Content-Length: {LARGE}"
     raw.send(
         {
@@ -288,7 +288,7 @@ def test_a_body_that_is_too_large(cloud, raw, connect, target, how):
     assert [record.status for record in cloud.records] == ([413] if target == API else [])
 
 
-def test_a_client_that_never_ends_to_send(raw, connect, monkeypatch):
+def test_endless_body_is_413_and_connection_is_closed(raw, connect, monkeypatch):
     monkeypatch.setattr(http, "_LINGER", 0.1)
     raw.send(request("POST", API, f"Content-Length: {LARGE}"))
     assert raw.read().status == 413
@@ -305,13 +305,13 @@ def test_a_client_that_never_ends_to_send(raw, connect, monkeypatch):
 @pytest.mark.parametrize(
     "size", ["9" * 25, "9" * 5000, str(2**63)], ids=["25 digits", "5000 digits", "2**63"]
 )
-def test_a_body_of_a_size_that_no_machine_has(raw, connect, size):
+def test_huge_content_length_is_413(raw, connect, size):
     assert raw.ask("POST", API, f"Content-Length: {size}").status == 413
     assert raw.is_closed()
     assert is_usable(connect())
 
 
-def test_the_largest_body_is_read(raw):
+def test_body_of_exactly_the_limit_is_read(raw):
     body = b"a=" + b"1" * (LARGE - 3)
     response = raw.ask("POST", API, FORM, f"Content-Length: {len(body)}", body=body)
     assert message(response) == "Action: this parameter is required"
@@ -321,7 +321,7 @@ def test_the_largest_body_is_read(raw):
 # Connections
 
 
-def test_http_1_0(cloud, connect):
+def test_http_1_0_connection_is_closed_after_response(cloud, connect):
     for target in (API, PAGE, CONTROL):
         for method in ("GET", "HEAD", "OPTIONS", "PUT"):
             raw = connect()
@@ -334,7 +334,7 @@ def test_http_1_0(cloud, connect):
     assert raw.is_closed()
 
 
-def test_http_1_0_that_is_kept_alive(cloud, raw):
+def test_http_1_0_connection_is_kept_alive_on_request(cloud, raw):
     keep = "Connection: Keep-Alive"
     for method in ("GET", "HEAD", "OPTIONS", "PUT"):
         for target in (API, PAGE, CONTROL):
@@ -347,18 +347,18 @@ def test_http_1_0_that_is_kept_alive(cloud, raw):
 
 @pytest.mark.parametrize("options", ["close", "Close", "TE, close", "close,keep-alive"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT"])
-def test_a_connection_that_the_client_wants_closed(raw, method, options):
+def test_connection_is_closed_on_request(raw, method, options):
     response = raw.ask(method, API, f"Connection: {options}")
     assert response.headers["connection"] == "close"
     assert raw.is_closed()
 
 
-def test_a_connection_that_the_client_wants_kept(raw):
+def test_connection_is_kept_on_request(raw):
     assert "connection" not in raw.ask("GET", API, "Connection: keep-alive, TE").headers
     assert is_usable(raw)
 
 
-def test_requests_that_come_at_once_are_answered_in_turn(cloud, raw):
+def test_pipelined_requests_are_answered_in_order(cloud, raw):
     cloud.inject(delay(0.05), times=1)
     methods = ["GET", "HEAD", "OPTIONS", "PUT", "HEAD", "GET"]
     raw.send(b"".join(request(method, API) for method in methods) + post(cloud))
@@ -367,7 +367,7 @@ def test_requests_that_come_at_once_are_answered_in_turn(cloud, raw):
     assert is_usable(raw)
 
 
-def test_many_requests_over_kept_connections(cloud, connect):
+def test_many_requests_over_kept_connections_succeed(cloud, connect):
     def load(raw):
         for _ in range(50):
             raw.send(post(cloud))
@@ -396,7 +396,7 @@ def test_many_requests_over_kept_connections(cloud, connect):
     ],
 )
 @pytest.mark.parametrize("how", ["closed", "reset"])
-def test_a_client_that_goes_away(cloud, connect, data, how):
+def test_disconnected_client_leaves_the_emulator_usable(cloud, connect, data, how):
     cloud.inject(delay(0.01), probability=0.1, seed=1)
     raw = connect()
     raw.send(data)
@@ -406,7 +406,7 @@ def test_a_client_that_goes_away(cloud, connect, data, how):
     assert is_usable(connect())
 
 
-def test_a_client_that_does_not_wait_for_a_late_answer(cloud, connect):
+def test_client_disconnected_during_delay_leaves_the_emulator_usable(cloud, connect):
     cloud.inject(delay(0.05), times=1)
     raw = connect()
     raw.send(post(cloud))
@@ -418,7 +418,7 @@ def test_a_client_that_does_not_wait_for_a_late_answer(cloud, connect):
     assert cloud.records[0].status == 200
 
 
-def test_an_answer_that_is_never_sent(cloud, raw, connect):
+def test_dropped_response_closes_connection_and_is_recorded(cloud, raw, connect):
     cloud.inject(drop_after(), times=1)
     raw.send(post(cloud))
     assert raw.is_closed()
@@ -426,7 +426,7 @@ def test_an_answer_that_is_never_sent(cloud, raw, connect):
     assert is_usable(connect())
 
 
-def test_a_client_that_has_gone_before_it_is_seen(cloud, connect):
+def test_client_disconnected_before_accept_leaves_the_emulator_usable(cloud, connect):
     def come_and_go():
         with socket.create_connection(("127.0.0.1", cloud.port)) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -437,7 +437,7 @@ def test_a_client_that_has_gone_before_it_is_seen(cloud, connect):
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(), ConnectionAbortedError()])
-def test_a_client_that_cannot_be_accepted_any_more(raw, connect, monkeypatch, error):
+def test_failed_accept_leaves_the_emulator_usable(raw, connect, monkeypatch, error):
     assert is_usable(raw)
     accept, errors = socket.socket.accept, [error]
 
@@ -490,7 +490,7 @@ HOST = b"Host: 127.0.0.1\r\n"
         + b"a: b\r\n" * 101,
     ],
 )
-def test_what_is_not_http_is_answered_400_and_the_connection_closed(raw, connect, data):
+def test_bytes_that_are_not_http_are_400_and_connection_is_closed(raw, connect, data):
     raw.send(data)
     response = raw.read()
     assert (response.status, response.headers["connection"]) == (400, "close")
@@ -509,7 +509,7 @@ def test_invalid_targets_are_refused(raw, target):
     assert is_usable(raw)
 
 
-def test_targets_that_name_the_host(cloud, raw):
+def test_absolute_targets_are_served(cloud, raw):
     host = f"127.0.0.1:{cloud.port}"
     scheme = "https" if cloud.ca_cert else "http"
     for path in ("", "/", "/?"):
@@ -528,7 +528,7 @@ def test_targets_that_name_the_host(cloud, raw):
 @pytest.mark.parametrize(
     ("headers", "words"), [([], "got it 0 times"), (["Host: a", "Host: a"], "got it 2 times")]
 )
-def test_a_request_names_one_host(raw, target, headers, words):
+def test_missing_or_repeated_host_is_400(raw, target, headers, words):
     response = raw.ask("GET", target, *headers, host=None)
     assert response.status == 400
     assert message(response) == f"Host: expected this header once, {words}"
@@ -537,7 +537,7 @@ def test_a_request_names_one_host(raw, target, headers, words):
 
 @pytest.mark.parametrize("target", [PAGE, CONTROL])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_old_health_checks_name_no_host(raw, method, target):
+def test_http_1_0_health_check_without_host_is_served(raw, method, target):
     assert raw.ask(method, target, version="1.0", host=None).status == 200
 
 
@@ -550,7 +550,7 @@ def test_old_health_checks_name_no_host(raw, method, target):
     ],
     ids=["target", "headers", "endless"],
 )
-def test_a_head_that_is_too_long(raw, connect, data):
+def test_head_larger_than_the_limit_is_431(raw, connect, data):
     raw.send(data)
     response = raw.read()
     assert (response.status, response.headers["connection"]) == (431, "close")
@@ -571,7 +571,7 @@ def test_a_head_that_is_too_long(raw, connect, data):
     ],
 )
 @pytest.mark.parametrize("name", ["clock", "faults"])
-def test_hostile_json(raw, name, body):
+def test_hostile_json_is_400(raw, name, body):
     size = f"Content-Length: {len(body)}"
     response = raw.ask("POST", f"/_emulator/{name}", JSON, size, body=body)
     assert (response.status, bool(message(response))) == (400, True)
@@ -594,7 +594,7 @@ def curl(cloud, *arguments, **kwargs):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the tests of curl need curl")
-def test_curl(cloud):
+def test_curl_gets_page_options_and_api_over_one_connection(cloud):
     root = cloud.url.removesuffix(API)
     write = ["--output", "/dev/null", "--write-out", "%{http_code} %{num_connects} "]
     for target in (root, f"{root}/", f"{root}{CONTROL}"):
@@ -609,7 +609,7 @@ def test_curl(cloud):
     assert curl(cloud, *large, *write, cloud.url, input="a" * 2 * LARGE) == "413 1 "
 
 
-def test_requests(cloud):
+def test_requests_session_gets_page_and_options(cloud):
     root = cloud.url.removesuffix(API)
     with requests.Session() as session:
         session.verify, session.trust_env = cloud.ca_cert, False

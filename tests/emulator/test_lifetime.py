@@ -48,7 +48,7 @@ def threads():
 # Again
 
 
-def test_started_again_it_has_the_same_url():
+def test_restarted_emulator_has_the_same_url():
     cloud = Emulator(**AT_ONCE)
     with pytest.raises(RuntimeError, match="not started"):
         _ = cloud.url
@@ -66,7 +66,7 @@ def test_started_again_it_has_the_same_url():
     assert len(seen) == 1
 
 
-def test_a_client_recovers(cloud):
+def test_client_recovers_after_restart(cloud):
     driver = cloud.driver(retry_delay=0.01, max_tries=50)
     image = driver.list_images()[0]
     cloud.stop()
@@ -77,7 +77,7 @@ def test_a_client_recovers(cloud):
     timer.join()
 
 
-def test_a_port_that_was_taken_meanwhile_is_an_error(cloud):
+def test_restart_with_taken_port_is_error(cloud):
     cloud.stop()
     taken = f"cannot listen on 127.0.0.1 port {cloud.port}: "
     with (
@@ -89,7 +89,7 @@ def test_a_port_that_was_taken_meanwhile_is_an_error(cloud):
     client(cloud).tree("GetBalance")
 
 
-def test_stopped_and_started_while_clients_hold_connections(cloud):
+def test_restart_closes_connections_of_clients(cloud):
     with contextlib.ExitStack() as stack:
         for _ in range(15):
             held = [stack.enter_context(RawClient(cloud.port)) for _ in range(5)]
@@ -102,7 +102,7 @@ def test_stopped_and_started_while_clients_hold_connections(cloud):
     assert len(threads()) == 1
 
 
-def test_stopping_what_is_stopped(cloud):
+def test_stop_of_stopped_emulator_does_nothing(cloud):
     for _ in range(2):
         cloud.stop()
         cloud.close()
@@ -110,7 +110,7 @@ def test_stopping_what_is_stopped(cloud):
     Emulator().stop()
 
 
-def test_blocks_cannot_be_nested(path):
+def test_nested_with_blocks_are_refused(path):
     with Emulator(state=path) as cloud:
         with pytest.raises(RuntimeError, match="started already"), cloud:
             pass
@@ -118,13 +118,13 @@ def test_blocks_cannot_be_nested(path):
     assert is_free(path)
 
 
-def test_a_block_that_cannot_be_entered_leaves_nothing_open(cloud, path):
+def test_failed_with_block_leaves_nothing_open(cloud, path):
     with pytest.raises(OSError, match="cannot listen"), Emulator(port=cloud.port, state=path):
         pass
     assert is_free(path)
 
 
-def test_closing_it_stops_it(path):
+def test_close_stops_the_emulator(path):
     cloud = Emulator(state=path)
     cloud.start()
     # A change that could not be kept any more would be acknowledged otherwise.
@@ -133,7 +133,7 @@ def test_closing_it_stops_it(path):
     assert is_free(path)
 
 
-def test_a_thread_that_cannot_be_started(cloud, monkeypatch, node_network):
+def test_start_without_thread_is_error_and_leaves_nothing_open(cloud, monkeypatch, node_network):
     cloud.stop()
     other = Emulator(node_network=node_network, ssh=True, ssh_port=2222)
 
@@ -151,7 +151,7 @@ def test_a_thread_that_cannot_be_started(cloud, monkeypatch, node_network):
             client(emulator).tree("GetBalance")
 
 
-def test_an_event_loop_that_cannot_be_made(cloud, monkeypatch, fork):
+def test_start_without_event_loop_is_error_and_leaves_nothing_open(cloud, monkeypatch, fork):
     cloud.stop()
 
     def refuse():
@@ -166,7 +166,7 @@ def test_an_event_loop_that_cannot_be_made(cloud, monkeypatch, fork):
     client(cloud).tree("GetBalance")
 
 
-def test_more_clients_than_the_system_allows():
+def test_emulator_serves_after_too_many_clients():
     code = """
         import logging, resource, sys
         from libcloud_mcs.emulator import Emulator
@@ -206,7 +206,7 @@ def test_more_clients_than_the_system_allows():
 # From anywhere
 
 
-def test_from_its_own_thread(path):
+def test_stop_in_thread_of_emulator_returns_at_once(path):
     with Emulator(state=path) as cloud:
         driver = cloud.driver(max_tries=1)
         cloud.inject(meanwhile(cloud.stop), on="CreateInstance")
@@ -225,7 +225,7 @@ def test_from_its_own_thread(path):
     assert is_free(path)
 
 
-def test_its_own_thread_can_close_it_but_not_start_it_again(path):
+def test_close_in_thread_of_emulator_prevents_start(path):
     seen = []
 
     def close_and_start():
@@ -251,7 +251,7 @@ def test_its_own_thread_can_close_it_but_not_start_it_again(path):
 @pytest.mark.parametrize(
     "effect", [meanwhile, lambda function: Effect("odd", answer=lambda _: function())]
 )
-def test_from_a_thread_that_a_request_waits_for(monkeypatch, path, effect):
+def test_stop_in_thread_that_a_request_waits_for_ends(monkeypatch, path, effect):
     monkeypatch.setattr(server, "_PATIENCE", 0.1)
 
     def stop_elsewhere():
@@ -267,7 +267,7 @@ def test_from_a_thread_that_a_request_waits_for(monkeypatch, path, effect):
     assert threads() == []
 
 
-def test_from_several_threads_at_once(path):
+def test_stop_in_several_threads_at_once_ends(path):
     with Emulator(state=path) as cloud:
         cloud.inject(delay(60))
 
@@ -288,7 +288,7 @@ def test_from_several_threads_at_once(path):
     assert is_free(path)
 
 
-def test_started_by_several_threads_at_once():
+def test_start_in_several_threads_at_once_succeeds_once():
     cloud, outcomes = Emulator(), []
 
     def start():
@@ -311,7 +311,7 @@ def test_started_by_several_threads_at_once():
     "moment",
     [None, (server._Serving, "start"), (threading.Thread, "join"), (server.Server, "stop")],
 )
-def test_from_a_signal_handler(moment, monkeypatch):
+def test_stop_in_signal_handler_ends(moment, monkeypatch):
     cloud = Emulator()
     handler = signal.signal(signal.SIGUSR1, lambda *_: cloud.stop())
     try:
@@ -338,7 +338,7 @@ def test_from_a_signal_handler(moment, monkeypatch):
         client(cloud).tree("GetBalance")
 
 
-def test_what_a_function_has_left_to_its_event_loop_ends_with_it(cloud):
+def test_tasks_in_event_loop_are_cancelled_by_stop(cloud):
     ended = []
 
     async def forever():
@@ -354,7 +354,7 @@ def test_what_a_function_has_left_to_its_event_loop_ends_with_it(cloud):
     assert ended == [True]
 
 
-def test_an_error_of_the_thread_itself_is_not_hidden(monkeypatch, node_network):
+def test_error_in_thread_of_emulator_is_not_hidden(monkeypatch, node_network):
     errors = []
     monkeypatch.setattr(threading, "excepthook", lambda hook: errors.append(hook.exc_type))
     cloud = Emulator(node_network=node_network, ssh=True, ssh_port=2222)
@@ -368,7 +368,7 @@ def test_an_error_of_the_thread_itself_is_not_hidden(monkeypatch, node_network):
         assert cloud.driver().list_nodes() == []
 
 
-def test_in_an_asyncio_program(path):
+def test_emulator_starts_and_stops_in_a_coroutine(path):
     async def main():
         cloud = Emulator(state=path)
         for _ in range(2):
@@ -385,7 +385,7 @@ def test_in_an_asyncio_program(path):
     assert is_free(path)
 
 
-def test_an_emulator_without_references_is_closed_at_exit():
+def test_emulator_without_references_serves_until_stopped():
     cloud = Emulator()
     cloud.start()
     reference, driver = weakref.ref(cloud), cloud.driver()
@@ -402,7 +402,7 @@ def test_an_emulator_without_references_is_closed_at_exit():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_runs_until_a_signal_comes(path, number):
+def test_run_ends_on_signal(path, number):
     before = signal.getsignal(number), signal.set_wakeup_fd(-1)
     cloud, seen = Emulator(state=path), []
 
@@ -418,7 +418,7 @@ def test_it_runs_until_a_signal_comes(path, number):
     assert is_free(path)
 
 
-def test_other_signals_are_the_programs(path):
+def test_run_leaves_other_signals_to_the_program(path):
     cloud, seen = Emulator(state=path), []
     handler = signal.signal(signal.SIGUSR1, lambda number, _: seen.append(number))
 
@@ -434,7 +434,7 @@ def test_other_signals_are_the_programs(path):
     assert is_free(path)
 
 
-def test_it_runs_until_it_is_stopped(path):
+def test_run_ends_when_stopped(path):
     cloud = Emulator(state=path)
     cloud.run(lambda: threading.Thread(target=cloud.stop).start())
     assert is_free(path)
@@ -453,7 +453,7 @@ def test_it_runs_until_it_is_stopped(path):
     assert len(outcomes) == 1
 
 
-def test_it_runs_in_the_main_thread_alone(path):
+def test_run_outside_the_main_thread_is_refused(path):
     cloud, outcomes = Emulator(state=path), []
 
     def run():
@@ -469,7 +469,7 @@ def test_it_runs_in_the_main_thread_alone(path):
         client(cloud).tree("GetBalance")
 
 
-def test_a_run_that_fails_closes_it(path):
+def test_failed_run_closes_the_emulator(path):
     with pytest.raises(ZeroDivisionError):
         Emulator(state=path).run(lambda: 1 / 0)
     assert is_free(path)
@@ -514,7 +514,7 @@ def fork():
         assert os.waitpid(child, 0)[1] == 0
 
 
-def test_a_forked_child_keeps_nothing_busy(fork, path):
+def test_forked_child_keeps_no_port_or_file_busy(fork, path):
     with Emulator(state=path, tls=True) as cloud, RawClient(cloud.port) as handshaking:
         ask = client(cloud)
         ask.session.verify, ask.session.trust_env = cloud.ca_cert, False
@@ -533,7 +533,7 @@ def test_a_forked_child_keeps_nothing_busy(fork, path):
         assert len(cloud.account.state.instances()) == 3
 
 
-def test_a_forked_child_keeps_no_node_busy(fork, node_network):
+def test_forked_child_keeps_no_ssh_port_busy(fork, node_network):
     settings = {**AT_ONCE, "node_network": node_network, "ssh": True, "ssh_port": 2222}
     with Emulator(**settings, instances=1) as cloud:
         address = cloud.driver().list_nodes()[0].public_ips[0]
@@ -547,7 +547,7 @@ def test_a_forked_child_keeps_no_node_busy(fork, node_network):
         socket.create_connection((address, 2222), timeout=30).close()
 
 
-def test_a_forked_child_keeps_no_command_waiting(fork, node_network):
+def test_forked_child_keeps_no_ssh_command_waiting(fork, node_network):
     settings = {**AT_ONCE, "node_network": node_network, "ssh": True, "ssh_port": 2222}
     with Emulator(**settings) as cloud, paramiko.SSHClient() as ssh:
         driver = cloud.driver()
@@ -565,7 +565,7 @@ def test_a_forked_child_keeps_no_command_waiting(fork, node_network):
         assert stdout.channel.recv_exit_status() == 0
 
 
-def test_what_a_forked_child_can_do_with_it(fork, path):
+def test_forked_child_can_use_only_the_endpoint(fork, path):
     def use_it():
         for call in (
             cloud.start,
@@ -596,7 +596,7 @@ def test_what_a_forked_child_can_do_with_it(fork, path):
     assert is_free(path)
 
 
-def test_a_forked_child_waits_for_no_thread_of_its_parent(fork, cloud):
+def test_forked_child_does_not_wait_for_threads_of_parent(fork, cloud):
     fault = cloud.inject(delay(0))
     is_changing, is_over = threading.Event(), threading.Event()
 
@@ -621,7 +621,7 @@ def test_a_forked_child_waits_for_no_thread_of_its_parent(fork, cloud):
     assert list(cloud.faults) == [fault]
 
 
-def test_a_forked_child_can_create_emulators(fork, cloud, tmp_path):
+def test_forked_child_can_create_emulators(fork, cloud, tmp_path):
     def use_it():
         with Emulator(state=tmp_path / "child.db", instances=2) as other:
             assert other.port != cloud.port
@@ -632,7 +632,7 @@ def test_a_forked_child_can_create_emulators(fork, cloud, tmp_path):
     assert cloud.driver().list_nodes() == []
 
 
-def test_one_that_is_not_serving_is_forked(fork, path):
+def test_forked_child_of_stopped_emulator_cannot_start_it(fork, path):
     with Emulator(state=path) as cloud:
         cloud.stop()
         assert "belongs to the parent" in fork(cloud.start)
@@ -640,7 +640,7 @@ def test_one_that_is_not_serving_is_forked(fork, path):
         client(cloud).tree("GetBalance")
 
 
-def test_a_program_that_is_started_inherits_nothing(cloud):
+def test_subprocess_inherits_no_connection(cloud):
     with RawClient(cloud.port) as raw:
         assert raw.ask("GET", "/").status == 200
         code = "import sys; print(flush=True); sys.stdin.read()"
@@ -670,7 +670,7 @@ def script(code, *arguments, status=0):
     return done.stdout
 
 
-def test_a_forked_child_that_ends_harms_nothing(path, node_network):
+def test_forked_child_that_exits_removes_nothing(path, node_network):
     printed = script(
         """
         import os, sys
@@ -703,7 +703,7 @@ def test_a_forked_child_that_ends_harms_nothing(path, node_network):
         assert [each.name for each in cloud.account.state.instances()] == ["first", "second"]
 
 
-def test_processes_of_a_pool_use_the_endpoint():
+def test_process_pool_uses_the_endpoint():
     printed = script(
         """
         import multiprocessing
@@ -742,7 +742,7 @@ def test_processes_of_a_pool_use_the_endpoint():
         "cloud.inject(meanwhile(forever)); ask()",
     ],
 )
-def test_a_program_that_ends_without_a_stop(path, node_network, tmp_path, last):
+def test_program_that_ends_without_stop_leaves_nothing(path, node_network, tmp_path, last):
     folders = tmp_path / "temporary"
     folders.mkdir()
     script(
@@ -779,7 +779,7 @@ def test_a_program_that_ends_without_a_stop(path, node_network, tmp_path, last):
         assert len(cloud.account.state.instances()) == 2
 
 
-def test_an_interrupted_program(path):
+def test_interrupted_program_leaves_nothing(path):
     with pytest.raises(AssertionError, match="KeyboardInterrupt") as caught:
         script(
             """

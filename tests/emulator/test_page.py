@@ -108,7 +108,7 @@ def notes(document):
     return [words(note) for note in document.xpath("//p[@class='note']")]
 
 
-def test_everything_is_there():
+def test_page_has_everything_in_the_snapshot():
     document = page(FULL)
     assert document.get("lang") == "en"
     assert words(document.find(".//title")) == "MCS emulator"
@@ -137,7 +137,7 @@ def test_everything_is_there():
     assert notes(document) == []
 
 
-def test_an_empty_cloud_says_so():
+def test_page_of_empty_cloud_says_that_lists_are_empty():
     document = page(a_snapshot())
     assert document.xpath("//table") == []
     assert [note.partition(".")[0] for note in notes(document)] == [
@@ -149,18 +149,18 @@ def test_an_empty_cloud_says_so():
     assert document.xpath("//section/@id") == ["account-1", "recent-requests"]
 
 
-def test_a_held_clock_is_marked():
+def test_page_marks_frozen_clock():
     clock = page(a_snapshot(frozen=True)).get_element_by_id("clock")
     assert words(clock) == "2026-01-31 12:00:00 held"
 
 
-def test_each_account_has_a_section():
+def test_page_has_a_section_for_each_account():
     document = page(a_snapshot(an_account(access_key="one"), an_account(access_key="two")))
     assert words(document.get_element_by_id("account-1")).startswith("Account one")
     assert words(document.get_element_by_id("account-2")).startswith("Account two")
 
 
-def test_tables_name_their_rows_and_columns():
+def test_tables_have_headers_for_rows_and_columns():
     for found in page(FULL).xpath("//table"):
         columns = [words(each) for each in found.xpath("thead/tr/th[@scope='col']")]
         for row in found.xpath("tbody/tr"):
@@ -183,7 +183,7 @@ def test_tables_name_their_rows_and_columns():
         (timedelta(hours=-5), "ended"),
     ],
 )
-def test_the_words_for_a_lease(left, said):
+def test_lease_is_described_by_its_remaining_time(left, said):
     expire_at = (START + left).strftime("%Y-%m-%dT%H:%M:%SZ")
     (row,) = table(
         page(a_snapshot(an_account(instances=[an_instance(expire_at=expire_at)]))), "instances"
@@ -205,14 +205,14 @@ def test_the_words_for_a_lease(left, said):
         ("unknown", ["hibernating", ""]),
     ],
 )
-def test_the_colours_of_states(kind, states):
+def test_badge_of_instance_has_class_of_its_state(kind, states):
     instances = [an_instance(status=state) for state in states]
     document = page(a_snapshot(an_account(instances=instances)))
     badges = document.xpath("//table[@class='instances']//span[contains(@class, 'badge')]")
     assert [badge.get("class") for badge in badges] == [f"badge {kind}"] * len(states)
 
 
-def test_every_state_that_the_driver_knows_has_a_colour():
+def test_every_state_of_the_driver_has_a_badge_class():
     instances = [an_instance(status=state) for state in NODE_STATES]
     document = page(a_snapshot(an_account(instances=instances)))
     assert document.xpath("//span[contains(@class, 'unknown')]") == []
@@ -226,18 +226,18 @@ def test_every_state_that_the_driver_knows_has_a_colour():
         ({"status": 0, "fault": "drop_after"}, "no answer fault: drop_after"),
     ],
 )
-def test_the_verdicts_on_requests(changes, said):
+def test_request_is_described_by_status_and_fault(changes, said):
     assert table(page(a_snapshot(requests=[a_request(**changes)])), "requests")[0][3] == said
 
 
-def test_a_request_that_is_hardly_one():
+def test_request_without_action_is_shown():
     requests = [a_request(access_key="", action="", status=400, message="no form")]
     assert table(page(a_snapshot(requests=requests)), "requests") == [
         ["2026-01-31 11:59:00", "no action", "–", "400 no form"]
     ]
 
 
-def test_of_a_requests_parameters_only_what_it_is_about():
+def test_parameters_of_request_are_shortened():
     common = {"Timestamp": "now", "SignatureVersion": "2", "Format": "json", "Region": "Beijing"}
     params = common | {f"Name.{n}": "v" * 1000 for n in range(20)}
     (row,) = table(page(a_snapshot(requests=[a_request(params=params)])), "requests")
@@ -246,12 +246,12 @@ def test_of_a_requests_parameters_only_what_it_is_about():
     assert len(row[2]) < 1500
 
 
-def test_a_fault_of_any_action():
+def test_fault_of_any_action_is_shown():
     faults = [{"action": "*", "effect": "delay", "fired": 0}]
     assert table(page(a_snapshot(faults=faults)), "faults") == [["any action", "delay", "0"]]
 
 
-def test_the_newest_are_on_top_and_long_lists_are_cut():
+def test_long_lists_begin_with_the_newest_and_are_cut():
     document = page(
         a_snapshot(
             an_account(
@@ -274,7 +274,7 @@ def test_the_newest_are_on_top_and_long_lists_are_cut():
     assert counts == ["201", "0", "51"]
 
 
-def test_a_charge_for_an_instance_that_is_gone():
+def test_charge_for_deleted_instance_shows_its_id():
     document = page(a_snapshot(an_account(ledger=[a_charge(instance_id="gone")])))
     assert table(document, "ledger")[0][2] == "gone"
 
@@ -290,7 +290,7 @@ def every_text(value, change):
     return value
 
 
-def test_no_text_becomes_part_of_the_document():
+def test_hostile_text_is_escaped():
     plain, hostile = page(FULL), page(every_text(copy.deepcopy(FULL), lambda _: HOSTILE))
     assert [each.tag for each in hostile.iter()] == [each.tag for each in plain.iter()]
     assert [each.keys() for each in hostile.iter()] == [each.keys() for each in plain.iter()]
@@ -300,17 +300,17 @@ def test_no_text_becomes_part_of_the_document():
 
 
 @pytest.mark.parametrize("text", ["数据库-主", "批处理 🚀", "שלום", "a\u202eb"])
-def test_any_writing_comes_through(text):
+def test_text_in_any_script_is_shown(text):
     document = page(a_snapshot(an_account(instances=[an_instance(name=text)])))
     assert table(document, "instances")[0][0] == f"{text} instance-id-1"
 
 
-def test_half_characters_are_escaped():
+def test_half_characters_are_replaced():
     (row,) = table(page(a_snapshot(requests=[a_request(action="\ud800")])), "requests")
     assert row[1] == "? key"
 
 
-def test_nothing_is_loaded_from_elsewhere():
+def test_page_loads_nothing_from_elsewhere():
     document = page(FULL)
     links = [*document.xpath("//@href"), *document.xpath("//@src")]
     assert [link.partition(",")[0] for link in links] == ["data:image/svg+xml"]
@@ -389,7 +389,7 @@ def create(cloud, name):
     return driver.create_node(name, "small", driver.list_images()[0], ex_duration="1H")
 
 
-def test_the_page_of_a_fresh_cloud(browser, held):
+def test_browser_shows_page_of_new_cloud(browser, held):
     browser.get_log("browser")
     window = Window(browser, held.port)
     assert browser.title == "MCS emulator"
@@ -411,7 +411,7 @@ def test_the_page_of_a_fresh_cloud(browser, held):
     }
 
 
-def test_an_instance_comes_up_before_ones_eyes(window, held):
+def test_browser_shows_changing_state_of_instance(window, held):
     create(held, "数据库-主")
     window.wait_for(".instances tbody", "数据库-主", "disk", "1 h left")
     held.clock.advance(timedelta(seconds=1))
@@ -423,7 +423,7 @@ def test_an_instance_comes_up_before_ones_eyes(window, held):
     assert not window.was_reloaded()
 
 
-def test_money_that_is_spent(window, held):
+def test_browser_shows_new_charge_and_balance(window, held):
     create(held, "web")
     window.wait_for("#account-1 .balance", "999.88")
     row = window.wait_for(".ledger tbody tr", "CreateInstance")
@@ -432,7 +432,7 @@ def test_money_that_is_spent(window, held):
     assert not window.was_reloaded()
 
 
-def test_a_refused_request(window, held):
+def test_browser_shows_refused_request(window, held):
     client = Client(held.url, held.access_key, held.secret)
     status, message = client.refused("DescribeInstanceStatus", InstanceId="missing")
     assert status == 404
@@ -440,7 +440,7 @@ def test_a_refused_request(window, held):
     assert row.endswith(f" InstanceId=missing 404 {message}")
 
 
-def test_a_hostile_name_is_a_name(window, browser, held):
+def test_browser_shows_hostile_name_as_text(window, browser, held):
     name = "<img src=x onerror=\"document.title='had'\">"
     create(held, name)
     window.wait_for(".instances tbody", name)
@@ -450,7 +450,7 @@ def test_a_hostile_name_is_a_name(window, browser, held):
     assert browser.title == "MCS emulator"
 
 
-def test_it_says_when_the_emulator_is_gone_and_goes_on_when_it_is_back(browser):
+def test_browser_shows_lost_emulator_and_recovers(browser):
     with Emulator(balance=5) as emulator:
         port = emulator.port
         window = Window(browser, port)
@@ -463,7 +463,7 @@ def test_it_says_when_the_emulator_is_gone_and_goes_on_when_it_is_back(browser):
     assert not window.was_reloaded()
 
 
-def test_a_selection_is_kept(window, browser, held):
+def test_browser_keeps_selection_during_refresh(window, browser, held):
     node = create(held, "web")
     window.wait_for(".instances tbody", "web")
     window.wait_for(".requests tbody", "CreateInstance")
@@ -476,7 +476,7 @@ def test_a_selection_is_kept(window, browser, held):
 
 
 @pytest.mark.parametrize("width", [360, 800, 1130, 1280])
-def test_it_fits_any_screen(browser, held, width):
+def test_page_fits_any_screen_width(browser, held, width):
     create(held, "W" * 100)
     Client(held.url, "k" * 200, "", method="GET").refused("A" * 200, Parameter="v" * 200)
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
@@ -493,7 +493,7 @@ def test_it_fits_any_screen(browser, held, width):
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_without_scripts_it_loads_itself_again(browser, held):
+def test_page_without_scripts_reloads_itself(browser, held):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         window = Window(browser, held.port)

@@ -165,13 +165,13 @@ def one_line(error):
 # In a program
 
 
-def test_every_setting_has_its_cases_here():
+def test_table_has_invalid_values_of_every_setting():
     assert set(BAD) == set(Settings.settings())
     assert set(BAD_OPTIONS) == {*BAD, "fault"} - {"clock"}
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_setting_that_makes_no_sense_is_refused_in_one_line(name):
+def test_invalid_setting_is_refused_in_one_line(name):
     for bad in BAD[name]:
         with pytest.raises(ValueError, match=f"{name}.*: expected .+, got") as caught:
             Emulator(**{name: bad})
@@ -194,11 +194,11 @@ def test_a_setting_that_makes_no_sense_is_refused_in_one_line(name):
         dict.fromkeys(("access_key", "secret", "clock", "seed", "node_network", "state")),
     ],
 )
-def test_settings_that_make_sense(settings):
+def test_valid_settings_are_accepted(settings):
     assert Emulator(**settings).accounts
 
 
-def test_the_constructor_takes_the_settings_with_their_defaults():
+def test_constructor_has_every_setting_with_its_default():
     taken = dict(inspect.signature(Emulator).parameters)
     assert list(taken) == list(Settings.settings())
     for name, parameter in taken.items():
@@ -209,7 +209,7 @@ def test_the_constructor_takes_the_settings_with_their_defaults():
     assert Settings() == Settings(**{name: getattr(Settings, name) for name in taken})
 
 
-def test_add_account_takes_what_an_account_begins_with():
+def test_add_account_has_every_setting_of_an_account():
     with Emulator() as cloud:
         taken = dict(inspect.signature(cloud.add_account).parameters)
         assert list(taken) == list(AccountSettings.settings())
@@ -236,7 +236,7 @@ def test_more_instances_than_addresses_are_refused():
         assert len(cloud.accounts) == 1
 
 
-def test_a_secret_is_never_shown():
+def test_invalid_secret_is_not_shown():
     secret = "of mine\n"
     for make in (
         lambda: Emulator(secret=secret),
@@ -292,7 +292,7 @@ GOOD = {
 
 
 @pytest.mark.parametrize("name", sorted(MAKERS))
-def test_an_effects_arguments(name):
+def test_invalid_argument_of_effect_is_refused(name):
     taken = inspect.signature(MAKERS[name]).parameters
     assert set(BAD_EFFECTS[name]) == set(taken)
     good = {each: GOOD[each] for each in taken}
@@ -319,7 +319,7 @@ BAD_FIELDS = {
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Effect)])
-def test_an_effects_fields(name):
+def test_invalid_field_of_effect_is_refused(name):
     for bad in BAD_FIELDS[name]:
         with pytest.raises(ValueError, match=f"^{name}: expected .+, got") as caught:
             Effect(**{"name": "odd", name: bad})
@@ -337,7 +337,7 @@ BAD_FAULTS = {
 
 
 @pytest.mark.parametrize("name", inspect.signature(Emulator().inject).parameters)
-def test_when_a_fault_comes(name):
+def test_invalid_occurrence_of_fault_is_refused(name):
     cloud = Emulator()
     for bad in BAD_FAULTS[name]:
         with pytest.raises(ValueError, match=f"^{name}: expected .+, got") as caught:
@@ -346,7 +346,7 @@ def test_when_a_fault_comes(name):
     assert list(cloud.faults) == []
 
 
-def test_a_fault_of_ones_own():
+def test_fault_created_directly_has_defaults():
     fault = Fault(overload(), "GetBalance")
     with fault:
         assert (fault.nth, fault.times, fault.probability) == (1, None, 1.0)
@@ -361,7 +361,7 @@ NOT_TIMES = (
 )
 
 
-def test_times_that_the_clock_cannot_be_set_to():
+def test_invalid_time_of_clock_is_refused():
     clock = Clock(START)
     clock.freeze()
     clock.set(START)
@@ -400,7 +400,7 @@ def option(name):
 
 
 @pytest.mark.parametrize("name", BAD_OPTIONS)
-def test_an_option_that_makes_no_sense_ends_the_command_in_one_line(name, capsys, monkeypatch):
+def test_invalid_option_ends_the_command_in_one_line(name, capsys, monkeypatch):
     monkeypatch.delenv("NOT_THERE", raising=False)
     for bad in ["x"] if BAD_OPTIONS[name] is None else BAD_OPTIONS[name]:
         status, said = run(capsys, f"{option(name)}={bad}")
@@ -412,20 +412,20 @@ def test_an_option_that_makes_no_sense_ends_the_command_in_one_line(name, capsys
         assert said.endswith("\n")
 
 
-def test_every_option_has_its_cases_here():
+def test_table_has_invalid_values_of_every_option():
     parser = command._parser()
     options = {text for action in parser._actions for text in action.option_strings}
     assert options - {"-h", "--help"} == {option(name) for name in BAD_OPTIONS}
 
 
 @pytest.mark.parametrize("arguments", [["--nothing"], ["--por", "5"], ["5"], ["--port"], ["a\nb"]])
-def test_what_is_not_an_option(capsys, arguments):
+def test_unknown_option_ends_the_command_in_one_line(capsys, arguments):
     status, said = run(capsys, *arguments)
     assert (status, said.startswith("error: ")) == (2, True)
     one_line(said)
 
 
-def test_options_that_do_not_go_together(capsys):
+def test_invalid_combination_of_options_ends_the_command(capsys):
     for arguments, words in (
         (["--ssh"], "ssh: it needs node_network"),
         (["--access-key", "a", "--account", "access_key=a"], "accounts: expected access keys"),
@@ -438,7 +438,7 @@ def test_options_that_do_not_go_together(capsys):
 
 @pytest.mark.parametrize("variable", ["MOS_ACCESS", "MOS_SECRET"])
 @pytest.mark.parametrize("value", ["of mine\n", " of mine", "of mine\udcff"])
-def test_a_variable_that_makes_no_sense_is_named(capsys, monkeypatch, variable, value):
+def test_invalid_variable_is_named(capsys, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     status, said = run(capsys, "--port", "0")
     assert status == 2
@@ -447,7 +447,7 @@ def test_a_variable_that_makes_no_sense_is_named(capsys, monkeypatch, variable, 
     one_line(said)
 
 
-def test_a_secret_on_the_command_line_is_never_repeated(capsys):
+def test_secret_on_the_command_line_is_not_shown(capsys):
     for arguments in (
         ["--secret", "of mine\n"],
         ["--account", "'secret=of mine\n'"],
@@ -531,13 +531,13 @@ def control(cloud):
         yield refused
 
 
-def test_every_route_and_field_has_its_cases_here():
+def test_table_has_invalid_values_of_every_field():
     changing = {key: set(route.fields) for key, route in ROUTES.items() if key[0] != "GET"}
     assert {key: set(fields) for key, fields in BAD_BODIES.items()} == changing
 
 
 @pytest.mark.parametrize("route", BAD_BODIES)
-def test_a_field_that_makes_no_sense_is_refused(control, route):
+def test_invalid_field_of_control_request_is_refused(control, route):
     for name, values in BAD_BODIES[route].items():
         for bad in values:
             body = json.dumps({**BESIDE[route], name: bad})
@@ -547,7 +547,7 @@ def test_a_field_that_makes_no_sense_is_refused(control, route):
 
 
 @pytest.mark.parametrize("route", BAD_BODIES)
-def test_a_body_that_makes_no_sense_is_refused(control, route):
+def test_invalid_body_of_control_request_is_refused(control, route):
     for body in ("[]", "5", "null", '"text"', "{", "{}x", b"\xff\xfe", b"\x80"):
         assert control(*route, body).startswith("body: expected ")
     assert control(*route, "[" * 100_000).startswith("body: expected ")
@@ -560,7 +560,7 @@ def test_a_body_that_makes_no_sense_is_refused(control, route):
         assert control(*route, "{}", content_type).startswith("Content-Type: expected ")
 
 
-def test_an_empty_body_has_no_fields(cloud):
+def test_empty_body_of_control_request_has_no_fields(cloud):
     url = f"http://127.0.0.1:{cloud.port}/_emulator"
     headers = {"Content-Type": "application/json; charset=utf-8"}
     assert requests.post(f"{url}/reset", headers=headers, timeout=10).status_code == 200
@@ -569,7 +569,7 @@ def test_an_empty_body_has_no_fields(cloud):
     assert response.json()["error"].startswith("body: expected advance, set or frozen")
 
 
-def test_a_route_that_is_not_there(control):
+def test_unknown_control_route_is_404_or_405(control):
     for name in ("nothing", ""):
         assert "expected one of GET /_emulator/" in control("GET", name, "", status=404)
     for method, name in (("PUT", "clock"), ("POST", "state")):
@@ -578,7 +578,7 @@ def test_a_route_that_is_not_there(control):
 
 
 @pytest.mark.parametrize("name", EFFECTS)
-def test_an_effects_argument_over_http(control, cloud, name):
+def test_invalid_argument_of_effect_over_http_is_refused(control, cloud, name):
     kind = EFFECTS[name].argument
     bad = [[], {}, True, -1, 10**400, ""]
     if kind is not None and not EFFECTS[name].optional:
@@ -588,7 +588,7 @@ def test_an_effects_argument_over_http(control, cloud, name):
         assert message.startswith("argument: expected ")
 
 
-def test_all_of_a_request_to_the_clock_or_nothing(control, cloud):
+def test_refused_request_to_the_clock_changes_nothing(control, cloud):
     cloud.clock.unfreeze()
     cloud.clock.freeze()
     body = {"frozen": False, "set": "2030-01-01T00:00:00Z", "advance": 10**12}
@@ -596,7 +596,7 @@ def test_all_of_a_request_to_the_clock_or_nothing(control, cloud):
     assert cloud.clock.frozen
 
 
-def test_the_settings_paths(tmp_path, monkeypatch):
+def test_paths_of_any_type_are_accepted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in ("a.db", Path("b.db"), os.fsdecode(b"c\xff.db")):
         Emulator(state=path).close()

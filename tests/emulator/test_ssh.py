@@ -97,7 +97,7 @@ def private_key(driver, name):
 # Who is let in
 
 
-def test_only_the_account_can_log_in_with_its_password(driver, node, connect):
+def test_password_is_accepted_for_its_account_alone(driver, node, connect):
     assert run(connect(node), "echo $USER") == (b"cirros\n", b"", 0)
     password = driver.ex_get_password_data(node).password
     other = driver.create_node("other", "small", IMAGE)
@@ -114,7 +114,7 @@ def test_only_the_account_can_log_in_with_its_password(driver, node, connect):
         connect(node, pkey=paramiko.ECDSAKey.generate())
 
 
-def test_a_key_pair_lets_in_its_account_on_its_nodes(driver, node, connect):
+def test_key_pair_is_accepted_for_its_account_and_nodes_alone(driver, node, connect):
     pair, key = private_key(driver, "mine")
     keyed = driver.create_node("keyed", "small", IMAGE, ex_keyname=pair)
     assert run(connect(keyed, pkey=key), "echo $USER") == (b"cirros\n", b"", 0)
@@ -131,7 +131,7 @@ def test_a_key_pair_lets_in_its_account_on_its_nodes(driver, node, connect):
     connect(keyed, password=password)
 
 
-def test_a_key_that_was_installed_lets_in(driver, node, connect):
+def test_key_in_authorized_keys_is_accepted(driver, node, connect):
     pair, key = private_key(driver, "installed")
     lines = f"no key at all\n\n{pair.public_key}\n"
     run(connect(node), "mkdir .ssh; cat >.ssh/authorized_keys", lines.encode())
@@ -154,7 +154,7 @@ def test_nothing_is_forwarded(node, connect):
 # When
 
 
-def test_a_node_has_a_server_while_it_runs(driver, node, connect):
+def test_server_is_up_while_node_runs(driver, node, connect):
     client = connect(node)
     driver.stop_node(node)
     assert not is_up(node)
@@ -179,7 +179,7 @@ def test_server_is_up_in_2017_except_while_a_node_is_scheduled_or_saved(reachabl
             wait_until(lambda node=node: not is_up(node))
 
 
-def test_it_comes_up_and_goes_by_itself(node_network):
+def test_server_starts_and_stops_with_the_clock(node_network):
     with Emulator(node_network=node_network, ssh=True, ssh_port=2222) as cloud:
         cloud.clock.freeze()
         node = cloud.driver().create_node("web", "small", IMAGE, ex_duration="1H")
@@ -192,7 +192,7 @@ def test_it_comes_up_and_goes_by_itself(node_network):
     assert not is_up(node)
 
 
-def test_what_is_on_a_node_stays_until_it_is_rebuilt(driver, node, connect):
+def test_files_and_host_key_are_kept_until_rebuild(driver, node, connect):
     client = connect(node)
     run(client, "echo kept >file")
     host_key = client.get_transport().get_remote_server_key()
@@ -207,7 +207,7 @@ def test_what_is_on_a_node_stays_until_it_is_rebuilt(driver, node, connect):
     assert client.get_transport().get_remote_server_key() != host_key
 
 
-def test_nothing_is_left_of_a_node_that_is_gone(driver, node, connect):
+def test_folder_of_destroyed_node_is_removed(driver, node, connect):
     (home, _, _) = run(connect(node), "touch file; pwd")
     folder = Path(home.decode().strip())
     assert folder.is_dir()
@@ -217,7 +217,7 @@ def test_nothing_is_left_of_a_node_that_is_gone(driver, node, connect):
     assert folder.parent.is_dir()
 
 
-def test_what_runs_ends_with_the_node_and_with_the_emulator(cloud, driver, node, connect):
+def test_commands_are_killed_when_node_or_emulator_stops(cloud, driver, node, connect):
     def sleep():
         _, out, _ = connect(node).exec_command("echo $$; exec sleep 600", timeout=10)
         return Path("/proc", out.readline().strip())
@@ -233,7 +233,7 @@ def test_what_runs_ends_with_the_node_and_with_the_emulator(cloud, driver, node,
     assert not process.exists()
 
 
-def test_what_is_left_in_the_background_holds_nothing_up(cloud, node, connect):
+def test_background_process_does_not_delay_stop(cloud, node, connect):
     client = connect(node)
     _, out, _ = client.exec_command("sleep 600 & echo $!", timeout=10)
     process = int(out.readline())
@@ -245,7 +245,7 @@ def test_what_is_left_in_the_background_holds_nothing_up(cloud, node, connect):
 # What runs there
 
 
-def test_a_command(node, connect):
+def test_command_has_input_output_and_exit_status(node, connect):
     client = connect(node)
     assert run(client, "echo out; echo err >&2; exit 7") == (b"out\n", b"err\n", 7)
     assert run(client, "cat", "中".encode()) == ("中".encode(), b"", 0)
@@ -256,7 +256,7 @@ def test_a_command(node, connect):
     assert run(client, "kill -9 $$")[2] == -1
 
 
-def test_signals_that_are_sent_aside_are_not_for_the_command(driver, node):
+def test_signals_of_the_client_do_not_reach_the_command(driver, node):
     password = driver.ex_get_password_data(node).password
 
     async def talk():
@@ -276,7 +276,7 @@ def test_signals_that_are_sent_aside_are_not_for_the_command(driver, node):
     assert asyncio.run(talk()) == "still there"
 
 
-def test_its_environment_is_not_the_emulators(cloud, node, connect, monkeypatch):
+def test_command_does_not_inherit_environment_of_emulator(cloud, node, connect, monkeypatch):
     monkeypatch.setenv("MOS_SECRET", cloud.secret)
     out, _, _ = run(connect(node), "env; pwd; ls -A")
     *lines, folder = out.decode().splitlines()
@@ -287,7 +287,7 @@ def test_its_environment_is_not_the_emulators(cloud, node, connect, monkeypatch)
     assert cloud.secret not in out.decode()
 
 
-def test_a_shell(node, connect):
+def test_shell_runs_commands(node, connect):
     channel = connect(node).get_transport().open_session()
     channel.invoke_shell()
     channel.sendall(b"echo shell$((1 + 1)); exit 4\n")
@@ -295,7 +295,7 @@ def test_a_shell(node, connect):
     assert channel.recv(1000) == b"shell2\n"
 
 
-def test_a_terminal(node, connect):
+def test_terminal_has_size_and_echo(node, connect):
     client = connect(node)
     command = "tty; test -t 0 && test -t 1 && test -t 2; echo $?; stty size; echo $TERM; stty -echo"
     channel = client.get_transport().open_session()
@@ -317,7 +317,7 @@ def test_a_terminal(node, connect):
     assert channel.recv_exit_status() == 3
 
 
-def test_files(node, connect, tmp_path):
+def test_sftp_reads_and_writes_files(node, connect, tmp_path):
     sftp = connect(node).open_sftp()
     home = sftp.normalize(".")
     with sftp.open("relative", "w") as file:
@@ -364,7 +364,7 @@ def test_openssh_copies_files(driver, connect, tmp_path, options):
 # Addresses and settings
 
 
-def test_addresses_are_the_networks(cloud, driver, node_network):
+def test_public_addresses_are_taken_from_the_network(cloud, driver, node_network):
     first, second = (driver.create_node(name, "small", IMAGE) for name in ("one", "two"))
     start = node_network.removesuffix("0/24")
     assert first.public_ips == [f"{start}1"]
@@ -372,7 +372,7 @@ def test_addresses_are_the_networks(cloud, driver, node_network):
     assert all(ip.startswith("10.") for ip in first.private_ips + second.private_ips)
 
 
-def test_no_two_nodes_share_an_address(node_network):
+def test_nodes_have_different_addresses(node_network):
     small = node_network.replace("/24", "/29")
     with Emulator(node_network=small, **AT_ONCE) as cloud:
         driver = cloud.driver()
@@ -390,7 +390,7 @@ def test_no_two_nodes_share_an_address(node_network):
         assert len({driver.create_node(f"n{n}", "small", IMAGE).id for n in range(6)}) == 6
 
 
-def test_kept_nodes_keep_their_addresses(node_network, tmp_path, caplog):
+def test_addresses_are_kept_in_the_state_file(node_network, tmp_path, caplog):
     settings = {"state": tmp_path / "state", "ssh_port": 2222, **AT_ONCE}
     with Emulator(**settings, node_network=node_network, ssh=True) as cloud:
         node = cloud.driver().create_node("kept", "small", IMAGE)
@@ -422,12 +422,12 @@ def test_kept_nodes_keep_their_addresses(node_network, tmp_path, caplog):
         ({"node_network": "127.10.0.0/16", "ssh": True, "ssh_port": "ssh"}, "ssh_port: expected"),
     ],
 )
-def test_settings_that_make_no_sense(settings, words):
+def test_invalid_combination_of_settings_is_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         Emulator(**settings)
 
 
-def test_a_network_is_one_emulators(cloud, node_network):
+def test_network_in_use_by_another_emulator_is_refused(cloud, node_network):
     second = Emulator(node_network=node_network, ssh=True, ssh_port=2222)
     with pytest.raises(OSError, match=r"another emulator has it.*--node-network"):
         second.start()
@@ -439,7 +439,7 @@ def test_a_network_is_one_emulators(cloud, node_network):
         assert second.driver().list_nodes() == []
 
 
-def test_a_port_that_may_not_be_used(monkeypatch, node_network):
+def test_privileged_port_is_error_that_says_how_to_allow_it(monkeypatch, node_network):
     create_server = socket.create_server
 
     def refuse(address, **kwargs):
@@ -453,7 +453,7 @@ def test_a_port_that_may_not_be_used(monkeypatch, node_network):
         emulator.start()
 
 
-def test_a_node_whose_port_is_in_use_has_no_server(cloud, driver, node_network, caplog):
+def test_node_whose_port_is_in_use_has_no_server(cloud, driver, node_network, caplog):
     taken = node_network.replace("0/24", "1")
     with socket.create_server((taken, 2222)):
         driver.create_node("first", "small", IMAGE)
@@ -468,7 +468,7 @@ def test_a_node_whose_port_is_in_use_has_no_server(cloud, driver, node_network, 
     assert f"no SSH server can listen on {taken} port 2222" in caplog.text
 
 
-def test_who_comes_while_a_node_goes_down_is_sent_away(cloud, driver, monkeypatch):
+def test_client_that_connects_during_stop_is_disconnected(cloud, driver, monkeypatch):
     node = driver.create_node("web", "small", IMAGE)
     serve = asyncssh.run_server
 
@@ -484,7 +484,7 @@ def test_who_comes_while_a_node_goes_down_is_sent_away(cloud, driver, monkeypatc
     assert not is_up(node)
 
 
-def test_a_node_without_room_for_its_disk(cloud, driver, monkeypatch, caplog):
+def test_node_without_space_for_its_folder_has_no_server(cloud, driver, monkeypatch, caplog):
     def full(**kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -497,7 +497,7 @@ def test_a_node_without_room_for_its_disk(cloud, driver, monkeypatch, caplog):
     assert len(cloud.ledger) == 1
 
 
-def test_an_unexpected_error_changes_no_response(cloud, driver, monkeypatch, caplog):
+def test_unexpected_error_of_servers_changes_no_response(cloud, driver, monkeypatch, caplog):
     def fail(instances):
         raise ZeroDivisionError
 
@@ -509,7 +509,7 @@ def test_an_unexpected_error_changes_no_response(cloud, driver, monkeypatch, cap
     wait_until(lambda: is_up(node))
 
 
-def test_without_the_package_asyncssh(monkeypatch, node_network):
+def test_missing_asyncssh_is_error_that_names_the_extra(monkeypatch, node_network):
     monkeypatch.setitem(sys.modules, "asyncssh", None)
     monkeypatch.delitem(sys.modules, "libcloud_mcs.emulator._ssh", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'libcloud-mcs\[emulator-ssh\]'"):

@@ -110,7 +110,7 @@ def is_served(cloud):
 # Throw-away certificates
 
 
-def test_its_driver_trusts_it(secure, monkeypatch, files):
+def test_driver_of_emulator_trusts_its_certificate(secure, monkeypatch, files):
     assert secure.url == f"https://127.0.0.1:{secure.port}/mcs/v1"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(files / "ca.pem"))
     driver = secure.driver()
@@ -118,7 +118,7 @@ def test_its_driver_trusts_it(secure, monkeypatch, files):
     assert [each.id for each in driver.list_nodes()] == [node.id]
 
 
-def test_any_other_does_not(secure, files):
+def test_other_driver_refuses_its_certificate(secure, files):
     for trusted in (None, str(files / "ca.pem")):
         driver = MCSNodeDriver(
             secure.access_key, secure.secret, url=secure.url, max_tries=1, ca_cert=trusted
@@ -131,7 +131,7 @@ def test_any_other_does_not(secure, files):
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
-def test_it_is_for_this_machine(secure, name):
+def test_certificate_names_this_machine(secure, name):
     assert certificate(secure, name)
     with pytest.raises(ssl.SSLCertVerificationError, match=r"mismatch|not valid for"):
         certificate(secure, "mosapi.meituan.com")
@@ -141,7 +141,7 @@ def test_it_is_for_this_machine(secure, name):
     ("host", "name"),
     [("127.0.0.5", x509.IPAddress(ipaddress.ip_address("127.0.0.5"))), ("localhost", None)],
 )
-def test_it_is_for_the_host_that_it_listens_on(host, name):
+def test_certificate_names_the_host(host, name):
     with Emulator(host=host, tls=True) as cloud:
         names = certificate(cloud, host, host).extensions.get_extension_for_class(
             x509.SubjectAlternativeName
@@ -155,14 +155,14 @@ def test_it_is_for_the_host_that_it_listens_on(host, name):
         assert is_served(cloud)
 
 
-def test_ipv6():
+def test_tls_works_over_ipv6():
     with Emulator(host="::1", tls=True) as cloud:
         assert cloud.url.startswith("https://[::1]:")
         assert certificate(cloud, "::1", "::1")
         assert is_served(cloud)
 
 
-def test_what_it_is_like(secure):
+def test_certificate_has_expected_extensions(secure):
     leaf = certificate(secure)
     ca = x509.load_pem_x509_certificate(Path(secure.ca_cert).read_bytes())
     now = datetime.now(timezone.utc).replace(tzinfo=None)
@@ -193,7 +193,7 @@ def naive(certificate, which):
     return moment.replace(tzinfo=None) if moment else getattr(certificate, f"not_valid_{which}")
 
 
-def test_a_client_that_trusts_two_of_them(secure, tmp_path):
+def test_client_can_trust_two_emulators(secure, tmp_path):
     with Emulator(tls=True) as other:
         bundle = tmp_path / "bundle.pem"
         bundle.write_text("".join(Path(each.ca_cert).read_text() for each in (secure, other)))
@@ -203,7 +203,7 @@ def test_a_client_that_trusts_two_of_them(secure, tmp_path):
             certificate(secure, trusted=other.ca_cert)
 
 
-def test_its_file_is_there_until_the_end(secure, monkeypatch, tmp_path):
+def test_ca_file_exists_until_close(secure, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     cloud = Emulator(tls=True)
     assert os.listdir(tmp_path) == []
@@ -219,12 +219,12 @@ def test_its_file_is_there_until_the_end(secure, monkeypatch, tmp_path):
         assert os.listdir(tmp_path) == []
 
 
-def test_without_tls_there_is_none(cloud):
+def test_emulator_without_tls_has_no_ca_file(cloud):
     assert cloud.ca_cert is None
     assert cloud.url.startswith("http://")
 
 
-def test_started_again_it_is_the_same(secure):
+def test_restarted_emulator_has_the_same_certificate(secure):
     driver, url, leaf = secure.driver(), secure.url, certificate(secure)
     for _ in range(3):
         secure.stop()
@@ -233,7 +233,7 @@ def test_started_again_it_is_the_same(secure):
     assert (secure.url, certificate(secure)) == (url, leaf)
 
 
-def test_page_and_control(secure):
+def test_page_and_control_are_served_over_https(secure):
     root = secure.url.removesuffix("/mcs/v1")
     with requests.Session() as session:
         session.verify, session.trust_env = secure.ca_cert, False
@@ -241,7 +241,7 @@ def test_page_and_control(secure):
         assert session.get(f"{root}/_emulator/state").json()["url"] == secure.url
 
 
-def test_without_the_package_cryptography(monkeypatch):
+def test_missing_cryptography_is_error_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.x509", None)
     monkeypatch.setitem(sys.modules, "cryptography", None)
     monkeypatch.delitem(sys.modules, "libcloud_mcs.emulator._tls", raising=False)
@@ -260,7 +260,7 @@ def test_without_the_package_cryptography(monkeypatch):
         {"tls_cert": "both.pem", "tls_key": "both.pem", "tls": True},
     ],
 )
-def test_a_certificate_of_the_users(files, settings, monkeypatch, tmp_path):
+def test_given_certificate_is_used(files, settings, monkeypatch, tmp_path):
     # Relative paths are read at once: neither another folder nor a loss changes anything later.
     for name in ("chain.pem", "key.pem", "both.pem"):
         shutil.copy(files / name, tmp_path)
@@ -296,7 +296,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("cert", "key", "words"), BAD)
-def test_files_that_cannot_be_used(files, cert, key, words):
+def test_unusable_certificate_file_is_refused(files, cert, key, words):
     with pytest.raises(ValueError, match=words) as caught:
         Emulator(tls_cert=files / cert, tls_key=str(files / key))
     assert "\n" not in str(caught.value)
@@ -312,7 +312,7 @@ def test_files_that_cannot_be_used(files, cert, key, words):
         ({"tls_cert": "a\0b"}, "tls_cert: expected the path of a file or None, got "),
     ],
 )
-def test_settings_that_make_no_sense(settings, words):
+def test_invalid_combination_of_settings_is_refused(settings, words):
     with pytest.raises(ValueError, match=words):
         Emulator(**settings)
 
@@ -330,7 +330,7 @@ def test_settings_that_make_no_sense(settings, words):
         ("[::1]:443", "[::1]"),
     ],
 )
-def test_the_schemes_own_port_is_not_signed(secure, header, signed_host):
+def test_default_port_of_the_scheme_is_not_signed(secure, header, signed_host):
     client = Client(secure.url, secure.access_key, secure.secret)
     form = client.parameters("GetBalance", {})
     form |= {"Signature": client.sign(form, host=signed_host)}
@@ -344,7 +344,7 @@ def test_the_schemes_own_port_is_not_signed(secure, header, signed_host):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the tests of curl need curl")
-def test_curl(secure):
+def test_curl_verifies_the_certificate(secure):
     command = [
         "curl",
         "--silent",
@@ -358,7 +358,7 @@ def test_curl(secure):
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="the tests of openssl need openssl")
-def test_openssl(secure):
+def test_openssl_verifies_the_certificate(secure):
     command = ["openssl", "s_client", "-connect", f"127.0.0.1:{secure.port}", "-x509_strict"]
     command += ["-CAfile", secure.ca_cert, "-verify_return_error", "-verify_ip", "127.0.0.1"]
     done = subprocess.run(command, input=b"", capture_output=True)
@@ -383,7 +383,7 @@ HELLO = bytes.fromhex("16030100c8010000c40303") + b"\0" * 40
     ids=["nothing", "HTTP", "zeros", "noise", "half a hello", "a long record", "an alert"],
 )
 @pytest.mark.parametrize("how", ["waits", "closes", "resets"])
-def test_a_handshake_that_fails_is_a_line_in_the_log_at_most(secure, caplog, data, how):
+def test_failed_handshake_logs_at_most_one_line(secure, caplog, data, how):
     caplog.set_level(logging.INFO)
     with (
         socket.create_connection(("127.0.0.1", secure.port), timeout=30) as connection,
@@ -402,7 +402,7 @@ def test_a_handshake_that_fails_is_a_line_in_the_log_at_most(secure, caplog, dat
         assert "Traceback" not in record.getMessage()
 
 
-def test_https_spoken_to_http(cloud, files, caplog):
+def test_https_request_to_http_emulator_is_error(cloud, files, caplog):
     with pytest.raises(ssl.SSLError, match="(?i)wrong.version.number"):
         certificate(cloud, trusted=files / "ca.pem")
     driver = MCSNodeDriver("key", "secret", url=cloud.url.replace("http:", "https:"), max_tries=1)
@@ -412,7 +412,7 @@ def test_https_spoken_to_http(cloud, files, caplog):
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-def test_a_connection_that_breaks_after_the_handshake(secure, caplog):
+def test_broken_tls_connection_is_closed_without_error(secure, caplog):
     context = trusting(secure.ca_cert)
     with socket.create_connection(("127.0.0.1", secure.port), timeout=30) as plain:
         descriptor = os.dup(plain.fileno())
@@ -454,7 +454,7 @@ def command():
         process.communicate()
 
 
-def test_the_command_with_a_throw_away_certificate(command):
+def test_command_with_tls_prints_path_of_certificate(command):
     process = command("--tls")
     lines = [process.stdout.readline().strip() for _ in range(4)]
     url, access_key = lines[1].partition("=")[2], lines[2].partition("=")[2]
@@ -468,7 +468,7 @@ def test_the_command_with_a_throw_away_certificate(command):
     assert not os.path.exists(path)
 
 
-def test_the_command_with_files(command, files):
+def test_command_with_certificate_files_serves_https(command, files):
     process = command("--tls-cert", files / "chain.pem", "--tls-key", files / "key.pem")
     lines = [process.stdout.readline().strip() for _ in range(3)]
     url, access_key = lines[1].partition("=")[2], lines[2].partition("=")[2]
@@ -479,14 +479,14 @@ def test_the_command_with_files(command, files):
 
 
 @pytest.mark.parametrize(("cert", "key", "words"), BAD)
-def test_the_command_with_files_that_cannot_be_used(command, files, cert, key, words):
+def test_command_with_unusable_certificate_files_exits_2(command, files, cert, key, words):
     process = command("--tls-cert", files / cert, "--tls-key", files / key)
     printed, error = process.communicate(timeout=30)
     assert (process.returncode, printed) == (2, "")
     assert re.fullmatch(f"error: {words}.*\n", error)
 
 
-def test_the_command_does_not_warn_of_what_is_encrypted(command):
+def test_command_with_tls_does_not_warn_of_missing_encryption(command):
     process = command("--host", "0.0.0.0", "--tls")
     assert process.stdout.readline().startswith("MCS endpoint: https://0.0.0.0:")
     process.terminate()

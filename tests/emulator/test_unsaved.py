@@ -219,7 +219,7 @@ STEPS = {
 }
 
 
-def test_every_action_and_every_change_over_http_is_among_them():
+def test_tables_have_every_action_and_every_change_over_http():
     assert list(REQUESTS) == list(HANDLERS)
     changes = {name for method, name in ROUTES if method == "POST"}
     assert changes - {"faults", "stubs"} == {"clock", "accounts", "reset"}
@@ -262,7 +262,7 @@ def failing(disk, failure):
         st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 2), FAILURES), max_size=8
     )
 )
-def test_whatever_fails_memory_is_as_before_and_as_the_file(steps):
+def test_failed_change_leaves_memory_and_file_equal(steps):
     logging.getLogger(_app.__name__).disabled = True
     disk = Disk()
     with (
@@ -343,7 +343,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("answer_format", ["xml", "json"])
 @pytest.mark.parametrize("action", HANDLERS)
-def test_a_change_that_cannot_be_saved_is_not_made(kept, path, disk, action, answer_format, caplog):
+def test_change_that_cannot_be_saved_is_not_made(kept, path, disk, action, answer_format, caplog):
     ask = Client(kept.url, kept.access_key, kept.secret, answer_format=answer_format)
     before = memory(kept)
     with disk.failing(1, times=1000):
@@ -382,7 +382,7 @@ def test_a_change_that_cannot_be_saved_is_not_made(kept, path, disk, action, ans
         ("reset", {}),
     ],
 )
-def test_what_cannot_be_saved_over_http(kept, path, disk, name, body, caplog):
+def test_control_request_that_cannot_be_saved_is_not_made(kept, path, disk, name, body, caplog):
     kept.inject(overload(), nth=5)
     kept.stub("DescribeThing", {})
     before = unsaved(kept)
@@ -416,7 +416,7 @@ def test_what_cannot_be_saved_over_http(kept, path, disk, name, body, caplog):
     ],
 )
 @pytest.mark.parametrize("times", [1, 1000])
-def test_what_cannot_be_saved_in_a_program(kept, path, disk, change, times):
+def test_call_that_cannot_be_saved_is_not_made(kept, path, disk, change, times):
     kept.inject(overload())
     kept.stub("DescribeThing", {})
     before = unsaved(kept)
@@ -440,7 +440,7 @@ def test_what_cannot_be_saved_in_a_program(kept, path, disk, change, times):
         assert memory(copy) == memory(kept)
 
 
-def test_an_emulator_that_cannot_save_its_beginning_is_not_made(path, disk):
+def test_emulator_that_cannot_save_its_initial_state_is_not_created(path, disk):
     for first in itertools.count(1):
         with disk.failing(first, times=1000), contextlib.suppress(StateError):
             Emulator(state=path, instances=1).close()
@@ -492,7 +492,7 @@ def signed(ask, action, **params):
         "libcloud_mcs.emulator._store._document",
     ],
 )
-def test_an_unexpected_error_is_answered(kept, path, monkeypatch, caplog, place, answer_format):
+def test_unexpected_error_is_500(kept, path, monkeypatch, caplog, place, answer_format):
     before = memory(kept)
     ask = Client(kept.url, kept.access_key, kept.secret, answer_format=answer_format)
     with monkeypatch.context() as patch:
@@ -529,9 +529,7 @@ def test_an_unexpected_error_is_answered(kept, path, monkeypatch, caplog, place,
 
 
 @pytest.mark.parametrize(("method", "name"), ROUTES)
-def test_an_unexpected_error_of_an_administrative_request_is_answered(
-    kept, monkeypatch, caplog, method, name
-):
+def test_unexpected_error_of_control_request_is_500(kept, monkeypatch, caplog, method, name):
     before = memory(kept)
     headers = {"Content-Type": "application/json"}
     body = None if method == "GET" else "{}"
@@ -546,7 +544,7 @@ def test_an_unexpected_error_of_an_administrative_request_is_answered(
     assert memory(kept) == before
 
 
-def test_a_page_that_cannot_be_made(kept, monkeypatch, caplog):
+def test_unexpected_error_of_page_is_500(kept, monkeypatch, caplog):
     monkeypatch.setattr("libcloud_mcs.emulator._control.render_page", broken)
     status, content_type, body = raw(kept, ("GET", "/"))
     assert (status, content_type) == (500, "application/json")
@@ -554,7 +552,7 @@ def test_a_page_that_cannot_be_made(kept, monkeypatch, caplog):
     assert [each.exc_info[0] for each in caplog.records] == [BrokenError]
 
 
-def test_what_is_refused_halfway_draws_nothing_from_the_seed(kept):
+def test_refused_creation_draws_nothing_from_the_seed(kept):
     before = memory(kept)
     ask = Client(kept.url, kept.access_key, kept.secret)
     expensive = CREATE | {"InstanceType": "xlarge", "Duration": "120M"}
@@ -571,7 +569,7 @@ def test_what_is_refused_halfway_draws_nothing_from_the_seed(kept):
         Effect("odd", answer=lambda _: None),
     ],
 )
-def test_an_effect_that_fails(kept, caplog, effect):
+def test_failing_effect_changes_nothing(kept, caplog, effect):
     before = memory(kept)
     ask = Client(kept.url, kept.access_key, kept.secret)
     with kept.inject(effect):
@@ -580,7 +578,7 @@ def test_an_effect_that_fails(kept, caplog, effect):
     assert memory(kept) == before
 
 
-def test_an_effect_stands_in_for_any_answer(kept):
+def test_effect_replaces_any_response(kept):
     ask = Client(kept.url, kept.access_key, "wrong")
     for effect in (error(507), error(507, after=True), Effect("own", answer=own)):
         with kept.inject(effect):
@@ -592,7 +590,7 @@ def own(answer_format):
     return Response(507, "text/plain", b"")
 
 
-def test_a_target_that_makes_no_sense(kept):
+def test_invalid_target_is_400_and_connection_is_kept(kept):
     request = b"GET http://[x HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection(("127.0.0.1", kept.port), timeout=10) as connection:
         for _ in range(2):
@@ -605,7 +603,7 @@ def test_a_target_that_makes_no_sense(kept):
 # The end of time
 
 
-def test_a_lease_beyond_the_end_of_time_is_refused(kept, caplog):
+def test_lease_beyond_the_year_9999_is_refused(kept, caplog):
     ask = Client(kept.url, kept.access_key, kept.secret)
     kept.clock.set(datetime(9999, 12, 1, tzinfo=timezone.utc))
     for clock, duration in (
@@ -627,7 +625,7 @@ def test_a_lease_beyond_the_end_of_time_is_refused(kept, caplog):
     assert caplog.records == []
 
 
-def test_a_renewal_beyond_the_end_of_time_is_refused(kept):
+def test_renewal_beyond_the_year_9999_is_refused(kept):
     ask = Client(kept.url, kept.access_key, kept.secret)
     kept.clock.set(datetime(9999, 12, 24, 0, 0, tzinfo=timezone.utc))
     ask.tree("CreateInstance", InstanceName="last", **CREATE)
@@ -643,7 +641,7 @@ def test_a_renewal_beyond_the_end_of_time_is_refused(kept):
     ask.tree("RenewInstance", InstanceId="last", Duration="22H")
 
 
-def test_the_clock_stands_still_at_the_end_of_time():
+def test_clock_stops_at_the_end_of_the_year_9999():
     clock = Clock()
     clock.set(datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc))
     with Emulator(clock=clock, signature_clock="real") as cloud:
@@ -662,7 +660,7 @@ def test_the_clock_stands_still_at_the_end_of_time():
         ask.tree("CreateInstance", **CREATE)
 
 
-def test_what_takes_longer_than_there_is_time():
+def test_transition_beyond_the_year_9999_does_not_end():
     clock = Clock(datetime(9999, 12, 29, tzinfo=timezone.utc))
     with Emulator(clock=clock, stop_seconds=10**9, boot_seconds=0) as cloud:
         ask = Client(cloud.url, cloud.access_key, cloud.secret)
@@ -692,7 +690,7 @@ def start(path):
     return process, Client(url, "me", "mine", answer_format="json")
 
 
-def test_a_disk_that_is_full(path):
+def test_full_disk_refuses_changes_until_there_is_space(path):
     resource = pytest.importorskip("resource")
     if not hasattr(resource, "prlimit"):
         pytest.skip("only Linux has prlimit")
@@ -734,7 +732,7 @@ def test_a_disk_that_is_full(path):
         process.communicate()
 
 
-def test_after_each_clean_stop_there_is_only_the_file(path):
+def test_clean_stop_leaves_only_the_state_file(path):
     for number in range(4):
         with Emulator(state=path, instances=1) as cloud:
             Client(cloud.url, cloud.access_key, cloud.secret).tree("CreateInstance", **CREATE)
@@ -746,7 +744,7 @@ def test_after_each_clean_stop_there_is_only_the_file(path):
     assert os.listdir(path.parent) == ["state.db"]
 
 
-def test_after_being_killed_a_clean_stop_leaves_only_the_file(path):
+def test_clean_stop_after_kill_leaves_only_the_state_file(path):
     for end in (signal.SIGKILL, signal.SIGTERM, signal.SIGTERM):
         process, ask = start(path)
         ask.tree("CreateInstance", **CREATE)
@@ -759,7 +757,7 @@ def test_after_being_killed_a_clean_stop_leaves_only_the_file(path):
 # What is under it
 
 
-def test_a_change_within_another_fails_on_its_own():
+def test_nested_transaction_is_rolled_back_alone():
     transactions = Transactions()
     saved = []
     transactions.save = lambda: saved.append((first.value, second.value))
@@ -785,7 +783,7 @@ def test_a_change_within_another_fails_on_its_own():
         first.put([])
 
 
-def test_without_a_change_nothing_is_saved():
+def test_transaction_without_change_is_not_saved():
     transactions = Transactions()
     transactions.save = broken
     with transactions():

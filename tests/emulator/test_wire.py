@@ -26,7 +26,7 @@ def raw(cloud, data):
 @pytest.mark.parametrize(
     "path", ["", "/", "/mcs/v1", "/mcs/v1/", "/a//b", "/%7Euser/a%20b", "/x;y=1,2", "/中"]
 )
-def test_any_path_is_served_as_it_was_sent(make_client, cloud, method, path):
+def test_request_with_any_path_is_served(make_client, cloud, method, path):
     client = make_client(method=method)
     form = client.parameters("GetBalance", {})
     sent = "".join(c if c.isascii() else "%E4%B8%AD" for c in path)
@@ -52,14 +52,14 @@ def test_any_path_is_served_as_it_was_sent(make_client, cloud, method, path):
         ("[::1]:9", "[::1]:9"),
     ],
 )
-def test_the_host_that_is_signed_is_that_of_the_header(client, header, signed_host):
+def test_signed_host_is_that_of_the_host_header(client, header, signed_host):
     form = signed(client, client.parameters("GetBalance", {}), host=signed_host)
     assert client.send(form, headers={"Host": header}).status_code == 200
     form = signed(client, client.parameters("GetBalance", {}), host="elsewhere")
     assert client.send(form, headers={"Host": header}).status_code == 403
 
 
-def test_ipv6(make_client):
+def test_signature_is_checked_over_ipv6(make_client):
     with Emulator(host="::1") as cloud:
         client = Client(cloud.url, cloud.access_key, cloud.secret)
         assert cloud.url.startswith("http://[::1]:")
@@ -67,7 +67,7 @@ def test_ipv6(make_client):
 
 
 @pytest.mark.parametrize("encoding", ["quote", "quote_plus", "lower case", "raw UTF-8"])
-def test_any_form_encoding_of_the_same_values_is_read(make_client, encoding):
+def test_form_is_read_in_any_encoding(make_client, encoding):
     client = make_client()
     form = client.parameters("GetBalance", {"Extra": "a b+~*/&=%中文😀\t"})
     form = signed(client, form)
@@ -82,7 +82,7 @@ def test_any_form_encoding_of_the_same_values_is_read(make_client, encoding):
     assert client.send(body, headers=headers).status_code == 200
 
 
-def test_unknown_parameters_are_accepted_and_signed(client):
+def test_unknown_parameters_are_accepted_and_part_of_signature(client):
     client.tree("GetBalance", Region="Beijing", Whatever="")
     form = signed(client, client.parameters("GetBalance", {}))
     assert refusal(client.send(form | {"Region": "Beijing"}))[0] == 403
@@ -108,7 +108,7 @@ def test_unknown_parameters_are_accepted_and_signed(client):
         ({"Timestamp": "2013-07-20T15:02:17.000Z"}, 403, "15 minutes off"),
     ],
 )
-def test_what_every_request_must_have(client, change, status, words):
+def test_missing_or_invalid_common_parameter_is_refused(client, change, status, words):
     form = client.parameters("GetBalance", {}) | change
     form = {name: value for name, value in form.items() if value is not None}
     got, message = refusal(client.send(signed(client, form)))
@@ -116,7 +116,7 @@ def test_what_every_request_must_have(client, change, status, words):
     assert words in message
 
 
-def test_a_missing_signature(client):
+def test_missing_signature_is_refused(client):
     assert refusal(client.send(client.parameters("GetBalance", {})))[0] == 400
 
 
@@ -149,19 +149,19 @@ def test_timestamp_with_another_fraction_is_refused(client, fraction):
 
 
 @pytest.mark.parametrize("minutes", [-16, -14, 14, 16])
-def test_a_request_may_be_fifteen_minutes_off(client, minutes):
+def test_timestamp_may_be_up_to_fifteen_minutes_off(client, minutes):
     moment = datetime.now(timezone.utc) + timedelta(minutes=minutes)
     stamp = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     form = signed(client, client.parameters("GetBalance", {}, Timestamp=stamp))
     assert client.send(form).status_code == (200 if abs(minutes) < 15 else 403)
 
 
-def test_the_clouds_own_clock_has_no_part_in_that(cloud, client):
+def test_timestamp_is_not_compared_with_emulated_clock(cloud, client):
     cloud.clock.advance(timedelta(days=400))
     client.tree("GetBalance")
 
 
-def test_a_signature_holds_for_nothing_else(make_client, client):
+def test_signature_of_another_request_is_refused(make_client, client):
     form = client.parameters("GetBalance", {})
     for wrong in (
         signed(make_client(secret="another"), form),
@@ -176,7 +176,7 @@ def test_a_signature_holds_for_nothing_else(make_client, client):
         assert wrong["Signature"] not in message
 
 
-def test_methods_and_forms(cloud, client):
+def test_other_methods_and_content_types_are_refused(cloud, client):
     form = signed(client, client.parameters("GetBalance", {}))
     for method in ("PUT", "DELETE", "PATCH"):
         response = client.session.request(method, client.url, data=form)
@@ -196,13 +196,13 @@ def test_methods_and_forms(cloud, client):
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
-def test_a_post_may_have_its_parameters_in_the_url(make_client):
+def test_post_with_parameters_in_url_is_accepted(make_client):
     client = make_client(method="POST")
     form = signed(client, client.parameters("GetBalance", {}))
     assert client.session.post(client.url, params=form).status_code == 200
 
 
-def test_errors_come_in_the_format_that_was_asked_for(make_client):
+def test_error_has_the_requested_format(make_client):
     for answer_format in ("xml", "json"):
         client = make_client(answer_format=answer_format, secret="wrong")
         response = client("GetBalance")
@@ -210,7 +210,7 @@ def test_errors_come_in_the_format_that_was_asked_for(make_client):
         assert refusal(response)[0] == 403
 
 
-def test_connections_are_kept_alive(cloud, client):
+def test_connection_is_kept_alive(cloud, client):
     connection = http.client.HTTPConnection("127.0.0.1", cloud.port)
     path = urlsplit(client.url).path
     for _ in range(3):
@@ -224,14 +224,14 @@ def test_connections_are_kept_alive(cloud, client):
     connection.close()
 
 
-def test_bytes_that_are_not_http_do_no_harm(cloud, client):
+def test_bytes_that_are_not_http_leave_the_emulator_usable(cloud, client):
     raw(cloud, b"\x16\x03\x01 hello\r\n\r\n")
     raw(cloud, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
     assert "405" in raw(cloud, b"BREW / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
     client.tree("GetBalance")
 
 
-def test_the_form_that_proxies_send(cloud, client):
+def test_request_with_absolute_target_is_served(cloud, client):
     # "POST http://host/path HTTP/1.1": the path that is signed is the path in it.
     form = urlencode(signed(client, client.parameters("GetBalance", {}), host="mcs.example"))
     for target in ("http://mcs.example/mcs/v1", "http://mcs.example"):
