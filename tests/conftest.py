@@ -88,7 +88,7 @@ def cloud():
 
 @pytest.fixture
 def node_network():
-    """A loopback network that no other program uses, whatever runs beside this suite."""
+    """A loopback network that no other program uses."""
     for _ in range(20):
         network = f"127.{random.randrange(1, 255)}.{random.randrange(256)}"
         with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ def node_network():
 
 @pytest.fixture
 def port_22():
-    """The port that libcloud takes for SSH when it is told none."""
+    """The default port of libcloud for SSH."""
     try:
         socket.create_server(("127.0.0.1", 22)).close()
     except PermissionError:
@@ -118,13 +118,13 @@ def answer_format(request):
 
 @pytest.fixture
 def driver(cloud, answer_format):
-    """A driver of that cloud, once for each format of answers."""
+    """A driver of that cloud, once for each format of responses."""
     return cloud.driver(response_format=answer_format)
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch):
-    """No test depends on the variables of whoever runs it."""
+    """Remove the variables of the user who runs the tests."""
     for name in ("MOS_URL", "MOS_ACCESS", "MOS_SECRET", "MOS_REGION"):
         monkeypatch.delenv(name, raising=False)
     for name in (
@@ -146,7 +146,7 @@ def authority():
 
 @pytest.fixture
 def tls(authority):
-    """A TLS server whose certificate is for a name; gives its URL. It renews whatever comes."""
+    """Start TLS servers that respond to every request as to a renewal, and return their URLs."""
 
     def run(name, issuer=authority, **kwargs):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -180,7 +180,7 @@ def tls(authority):
 @pytest.fixture
 def server():
     """
-    A server that treats each connection as it is told, and closes it after one request. A complete
+    A server that passes each connection to a function, and closes it after one request. A complete
     response needs ``Connection: close``: a client may send its next request before it sees the end.
     """
 

@@ -1,12 +1,12 @@
 """
-A coverage-guided fuzzer over the parser of answers and what the driver makes of them.
+A coverage-guided fuzzer of the response parser and of the driver's results.
 
-Whatever the bytes are, every verb gives a result or raises an :class:`MCSError`: nothing else, and
-it ends. CI runs it for some seconds (``make fuzz``); by hand it runs for as long as you like::
+For any bytes, every verb ends, and returns a result or raises an :class:`MCSError`. CI runs the
+fuzzer for some seconds (``make fuzz``). By hand::
 
     python tests/fuzz_answers.py -max_total_time=3600
 
-It wants the package ``atheris``. The verbs are called on a connection whose answers are the bytes.
+It needs the package ``atheris``. The verbs use a connection whose responses are the bytes.
 """
 
 import sys
@@ -44,7 +44,7 @@ NAMES = sorted(VERBS)
 
 
 class Endpoint:
-    """Answers everything with the same bytes."""
+    """Responds to every request with the same bytes."""
 
     answer = requests.Response()
     answer.status_code = 200
@@ -72,7 +72,7 @@ def one_input(data):
 
 
 def seeds(folder):
-    """Write the fixtures, those of the later service too, as a corpus to begin with."""
+    """Write the fixtures, those of the later service too, as the initial corpus."""
     for number, name in enumerate(NAMES):
         for path in FIXTURES.rglob(f"{name}[-.]*"):
             seed = folder / f"{path.parent.name}-{path.name}"

@@ -19,7 +19,7 @@ CREATE = {
 
 
 class Client:
-    """Signs and sends requests, and gives answers as they come."""
+    """Signs and sends requests, and returns the responses unchanged."""
 
     def __init__(self, url, access_key, secret, method="POST", answer_format=None, hashed="SHA256"):
         self.url, self.access_key, self.secret = url, access_key, secret
@@ -51,12 +51,12 @@ class Client:
         return self.session.request(self.method, url or self.url, **{where: form}, **kwargs)
 
     def __call__(self, action, **params):
-        """Carry an action out: HTTP status, content type, body."""
+        """Send the request of an action and return the response."""
         form = self.parameters(action, {name.replace("_", "."): v for name, v in params.items()})
         return self.send(form | {"Signature": self.sign(form)})
 
     def tree(self, action, **params):
-        """Carry an action out that must succeed: the content of its answer."""
+        """Send a request that must succeed, and return the content of the response."""
         response = self(action, **params)
         assert response.status_code == 200, response.text
         root, content = parse(response)
@@ -64,7 +64,7 @@ class Client:
         return content
 
     def refused(self, action, **params):
-        """Carry an action out that must be refused: status and message."""
+        """Send a request that must be refused, and return code and message."""
         return refusal(self(action, **params))
 
 

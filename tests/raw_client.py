@@ -1,4 +1,4 @@
-"""A client made of a bare socket: it sends what it is told, and reads HTTP strictly."""
+"""A client that sends raw bytes over a socket, and reads HTTP strictly."""
 
 import socket
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class RawClient:
         self.socket.sendall(data)
 
     def read(self, method="GET"):
-        """Read the response to a request of that method, and nothing behind it."""
+        """Read the response to a request of a method, and no byte after it."""
         line = self.file.readline()
         assert line.startswith(b"HTTP/1.1 "), line
         status = int(line.split()[1])
@@ -53,7 +53,7 @@ class RawClient:
         return self.read(method)
 
     def is_closed(self):
-        """Wait for the end of the connection; tell whether nothing came before it."""
+        """Wait for the end of the connection, and return whether no byte came before it."""
         try:
             return self.file.read(1) == b""
         except ConnectionResetError:

@@ -1,8 +1,8 @@
-"""What servers need that are made of a bare socket."""
+"""Functions for servers that use a socket without a framework."""
 
 
 def read_request(connection):
-    """Read a whole request: a server that closes before loses its own answer."""
+    """Read a whole request. A server that closes the connection earlier loses its own response."""
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(65536)

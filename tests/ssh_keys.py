@@ -5,17 +5,17 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 
 def new_key(size=1024):
-    """Create a private key: a short one is quicker."""
+    """Create a private key. A short one is created faster."""
     return rsa.generate_private_key(public_exponent=65537, key_size=size)
 
 
 def new_ed25519_key():
-    """Create a private key with which nothing can be encrypted."""
+    """Create a private key of a kind that cannot encrypt."""
     return ed25519.Ed25519PrivateKey.generate()
 
 
 def public_text(key):
-    """Return its public key in OpenSSH's form."""
+    """Return the public key in OpenSSH's form."""
     return (
         key.public_key()
         .public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)

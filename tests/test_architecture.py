@@ -1,4 +1,4 @@
-"""The rules of the design that no change should break by accident."""
+"""The rules of the architecture: imports between modules, and the table of actions."""
 
 import ast
 from graphlib import TopologicalSorter
@@ -15,7 +15,7 @@ PACKAGE = Path(libcloud_mcs.__file__).parent
 
 
 def imports(path):
-    """Return the modules of ours that a module imports, lazily or not."""
+    """Return the modules of this package that a module imports, lazily or not."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "libcloud_mcs":
@@ -197,7 +197,7 @@ def test_emulator_modules_import_exactly_what_the_table_lists():
 
 
 def test_modules_have_no_circular_imports():
-    """No circle in the whole package, imports for type checking and inside functions included."""
+    """Check the whole package, with imports for type checking and inside functions."""
     paths = {
         ".".join(["libcloud_mcs", *path.relative_to(PACKAGE).with_suffix("").parts]): path
         for path in PACKAGE.rglob("*.py")
@@ -212,7 +212,7 @@ def test_modules_have_no_circular_imports():
 
 
 def submodules(path):
-    """Return the full names of what a module imports from packages of ours."""
+    """Return the full names that a module imports from this package."""
     return {
         f"{node.module}.{alias.name}"
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

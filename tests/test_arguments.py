@@ -1,4 +1,4 @@
-"""Bad durations, and bad places to send to, are clear errors before anything is sent."""
+"""Arguments of the constructor, and durations: invalid ones are errors before a request is sent."""
 
 import inspect
 import os
@@ -13,7 +13,7 @@ SECRET = "a-very-secret-secret"
 
 @pytest.fixture
 def driver(requests_mock):
-    """A driver whose requests would all fail."""
+    """A driver that must not send a request."""
     yield MCSNodeDriver("key", SECRET)
     assert not requests_mock.called
 

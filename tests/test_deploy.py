@@ -1,6 +1,6 @@
 """
-``deploy_node``: over real SSH with libcloud's own steps, what it logs in with, and what it refuses
-before a node is paid.
+``deploy_node``: libcloud's steps over real SSH, the credentials, and the errors before a node is
+paid.
 """
 
 import json
@@ -45,7 +45,7 @@ def driver(cloud):
 
 @pytest.fixture
 def wanted(driver):
-    """What a node is made of; its account is not root."""
+    """The arguments of a node whose account is not root."""
     (image,) = (image for image in driver.list_images() if image.name.startswith("cirros"))
     return {"name": "web", "size": min(driver.list_sizes(), key=lambda s: s.ram), "image": image}
 
@@ -130,7 +130,7 @@ def test_failed_login_is_error_with_the_node(cloud, driver, wanted, key):
 
 
 class SSH:
-    """Stands for libcloud's SSH client: keeps what it is made with."""
+    """A replacement of libcloud's SSH client that keeps its arguments."""
 
     timeout = 10
     made: ClassVar = []
@@ -151,7 +151,7 @@ class SSH:
 
 
 class Nothing(Deployment):
-    """Deploys nothing."""
+    """A deployment without steps."""
 
     def run(self, node, client):
         return node
@@ -250,7 +250,7 @@ def test_deployment_with_key_continues_when_password_is_refused(
 
 
 def deploy_elsewhere(requests_mock, row=(), login=(), **kwargs):
-    """Deploy to an endpoint with its own answers."""
+    """Deploy to an endpoint with given responses."""
     instance = {"instanceId": "i-1", "instanceName": "web", "status": "running"}
     instance |= {"ipAddresses": "198.18.0.1", **dict(row)}
     answers = {
@@ -322,7 +322,7 @@ PKCS_8 = private_text(RSA, "PKCS8")
 
 @pytest.fixture
 def refused(emulated, ssh, tmp_path):
-    """Sees that a deployment is refused, and that nothing was sent."""
+    """Check that a deployment is refused, and that no request was sent."""
 
     def check(words, errors=(ValueError, TypeError), **kwargs):
         with pytest.raises(errors, match=words) as caught:

@@ -1,4 +1,4 @@
-"""What the driver makes of refusals and of everything else that can go wrong on the way."""
+"""Refusals, lost connections, redirects and other failures, and the error for each."""
 
 import base64
 import pickle
@@ -73,7 +73,7 @@ real_sleep = time.sleep
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch):
-    """Nobody waits; gives the waits there would have been."""
+    """Replace waiting, and collect the delays."""
     found = []
     monkeypatch.setattr("libcloud_mcs.connection.time.sleep", found.append)
     return found

@@ -109,7 +109,7 @@ def test_other_refusal_of_password_is_plain_error(driver):
 
 @pytest.fixture
 def unused(requests_mock):
-    """A driver that sends nothing."""
+    """A driver that must not send a request."""
     yield MCSNodeDriver("key", "secret")
     assert not requests_mock.called
 

@@ -1,4 +1,4 @@
-"""Lists are whole, whatever the endpoint's paging is like and whatever comes and goes meanwhile."""
+"""Lists are complete for any paging of the endpoint, and when rows change meanwhile."""
 
 import json
 import threading
@@ -18,13 +18,13 @@ URL = "https://mosapi.meituan.com/mcs/v1"
 
 class Endpoint:
     """
-    An endpoint that one does not know.
+    An endpoint with configurable paging.
 
-    :param count: How many rows it has.
-    :param cap: How many rows a page has at most.
-    :param total: Whether it says how many there are.
-    :param pages: Whether it knows ``Limit`` and ``Offset`` at all.
-    :param between: Called before each page but the first with the rows and the page's number.
+    :param count: The number of rows.
+    :param cap: The largest number of rows of a page.
+    :param total: Whether a response has the total.
+    :param pages: Whether it supports ``Limit`` and ``Offset``.
+    :param between: A function of rows and page number, called before each later page.
     """
 
     def __init__(
@@ -180,7 +180,7 @@ def test_list_is_complete_with_wrong_total(requests_mock):
 
 
 def some_changes(changes):
-    """Change the list before each of so many pages, then no more."""
+    """Change the list before each of the first pages, and not later."""
 
     def change(rows, page):
         if page <= len(changes):
@@ -194,7 +194,7 @@ def some_changes(changes):
 
 
 def once(change):
-    """Change the rows before the second page, and then never again."""
+    """Change the rows once, before the second page."""
     return lambda rows, page: change(rows) if page == 1 else None
 
 

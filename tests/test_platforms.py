@@ -1,6 +1,6 @@
 """
-Other systems than Linux. What they lack is removed in separate processes, and a test fails when
-a module begins to need it.
+Other systems than Linux. Separate processes run without the names that those systems lack, and a
+test fails when a module begins to need one.
 """
 
 import ast
@@ -68,7 +68,7 @@ NEEDED = {
 
 
 def posix_alone(tree):
-    """Check what of a module there is on POSIX systems alone."""
+    """Return the names in a module that only POSIX systems have."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -155,7 +155,7 @@ asyncio.set_event_loop_policy(Policy())
 
 
 def run_without(code, *arguments):
-    """Run a program in a world that is like Windows; return what it prints."""
+    """Run a program without POSIX's names, as on Windows, and return its output."""
     done = subprocess.run(
         [
             sys.executable,

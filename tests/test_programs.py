@@ -1,4 +1,4 @@
-"""Other people's programs: their ends, their threads, and copies of what they hold."""
+"""Programs of users: exit, threads, and copies of drivers and of objects that have one."""
 
 import copy
 import pickle
@@ -35,7 +35,7 @@ def fleet():
 
 
 def run(cloud, program, concurrency=8, ids="[node.id for node in driver.list_nodes()]"):
-    """Run a program with a driver; gives what it printed."""
+    """Run a program with a driver, and return its output."""
     begin = f"""
         import atexit, sys, threading
         from libcloud_mcs import MCSNodeDriver
@@ -102,7 +102,7 @@ def test_iteration_begun_before_exit_continues_at_exit(fleet):
 
 @pytest.fixture
 def started(monkeypatch):
-    """The threads that were started."""
+    """The list of threads that were started."""
     found, start = [], threading.Thread.start
 
     def record(self):
@@ -150,7 +150,7 @@ def test_error_is_the_same_with_concurrency_1(fleet):
 
 
 def things(driver):
-    """Everything that a verb gives and that holds the driver."""
+    """Return every kind of object that a verb returns and that has the driver."""
     node = driver.list_nodes()[0]
     return {
         "driver": driver,

@@ -1,4 +1,4 @@
-"""Proxies: the constructor's and the environment's."""
+"""Proxies of the constructor and of the environment."""
 
 import socket
 import ssl
@@ -80,7 +80,7 @@ def test_proxy_url_precedes_environment(server, nowhere, monkeypatch):
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory):
-    """A real proxy in a separate process; gives its URL."""
+    """The URL of a real proxy in a separate process."""
     port_file = tmp_path_factory.mktemp("proxy") / "port"
     command = [sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0"]
     command += ["--port-file", str(port_file), "--num-workers", "1", "--num-acceptors", "1"]
@@ -120,7 +120,7 @@ def test_failed_tunnel_means_no_request_was_sent(proxy):
 
 
 def test_proxy_with_tls_is_verified(authority, tmp_path, server):
-    """The certificates to trust count for the proxy, too."""
+    """The driver's file of authorities applies to the proxy too."""
     path = str(tmp_path / "ca.pem")
     authority.cert_pem.write_to_path(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -157,7 +157,7 @@ def test_proxy_of_environment_with_tls_needs_authorities(monkeypatch, tmp_path, 
 
 
 def test_socks_proxy_without_listener_means_no_request_was_sent(monkeypatch):
-    """Its connections are tracked as any other: nothing was sent to where no server is."""
+    """Connections through SOCKS are tracked as any other."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = f"socks5h://user:{PASSWORD}@127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setenv("http_proxy", where)

@@ -1,4 +1,4 @@
-"""The public surface: what there is, what it is like to use, and what it costs to import."""
+"""The public names, their types, and the cost of their import."""
 
 import importlib
 import inspect

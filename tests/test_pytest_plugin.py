@@ -1,4 +1,4 @@
-"""The pytest plugin in other people's test runs."""
+"""The pytest plugin in test runs of users."""
 
 import json
 import os

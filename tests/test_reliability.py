@@ -1,7 +1,7 @@
 """
-The promises of docs/reliability.md: nothing is paid twice, nothing is lost, nothing leaks.
+The promises of docs/reliability.md about money, retries and secrets.
 
-Each is held against a fault that the emulator injects, or that a broken server makes.
+Each test uses a fault that the emulator injects, or a broken server.
 """
 
 import contextlib
@@ -63,7 +63,7 @@ IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
 
 @pytest.fixture
 def quick(cloud):
-    """A driver that waits hardly between its tries."""
+    """A driver with short delays between its tries."""
     return cloud.driver(retry_delay=0.001, timeout=10)
 
 
@@ -93,7 +93,7 @@ UNCLEAR = {
 
 
 def billed(driver, node, action):
-    """Return the call behind a billed action."""
+    """Return the call of the verb of a billed action."""
     return {
         "CreateInstance": lambda: driver.create_node("new", "small", IMAGE, ex_duration="1H"),
         "RenewInstance": lambda: driver.ex_renew_node(node, "1H"),
@@ -289,7 +289,7 @@ def registered(cloud):
 
 
 def assert_carries(error, cloud, name):
-    """See that an error has the private key of a pair, and shows it nowhere."""
+    """Check that an error has the private key of a pair, and shows it nowhere."""
     private = error.private_key
     key = serialization.load_pem_private_key(private.encode(), None)
     if name in registered(cloud):
@@ -410,7 +410,7 @@ def test_unclear_registration_of_key_is_confirmed(cloud, unclear):
 
 
 def another_client_registers(cloud, key, name, answer):
-    """Register a key for another client just before our request, and answer ours."""
+    """Register a key for another client just before the driver's request, and fail that request."""
     effect = Effect(
         "race",
         run=lambda: cloud.account.state.import_key_pair(name, key),
@@ -636,7 +636,7 @@ def test_no_secret_is_printed_logged_or_raised(http_method, caplog, capfd, monke
 
 
 def noisy(http_method):
-    """Do all that talks; give the secrets in it, and the texts of what was raised and shown."""
+    """Do everything that logs, and return the secrets used and the texts raised and shown."""
     words = []
 
     def attempt(call):
@@ -876,7 +876,7 @@ def test_deploy_node_ends_at_once_when_node_fails(monkeypatch):
 
 
 def threads_end(count):
-    """Wait until there are no more threads than that: what was in flight has ended."""
+    """Wait until the requests in flight have ended, and with them their threads."""
     end = time.monotonic() + 20
     while threading.active_count() > count and time.monotonic() < end:
         time.sleep(0.005)
@@ -885,7 +885,7 @@ def threads_end(count):
 
 @contextlib.contextmanager
 def interrupted_when(happened):
-    """Expect that Ctrl-C, pressed as soon as something has happened, ends the block."""
+    """Press Ctrl-C when a condition holds, and expect that it ends the block."""
 
     def press():
         end = time.monotonic() + 20

@@ -1,4 +1,4 @@
-"""When the endpoint says that there are too many requests, they go one after another."""
+"""The throttle: after HTTP 429, requests are sent one after another."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ SOON = 30.0
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only sleeping moves on."""
+    """A clock that advances only by sleeping."""
     clock = SimpleNamespace(now=1000.0, slept=[])
 
     def sleep(seconds):
@@ -30,7 +30,7 @@ def clock(monkeypatch):
 
 
 def concurrent(throttle, count, inside):
-    """Run a function in a slot of each of so many threads; return their errors."""
+    """Run a function in a slot in each of several threads, and return the errors."""
     errors = []
 
     def one():

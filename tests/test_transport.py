@@ -1,4 +1,4 @@
-"""Tools that stand between the driver and the network, and endpoints that never finish."""
+"""Tools between the driver and the network, and endpoints whose responses do not end."""
 
 import contextlib
 import io
@@ -37,7 +37,7 @@ def renew(driver):
 
 
 class Tool:
-    """Stands where a tool is put: counts the requests, and raises or answers."""
+    """A tool that counts the requests, and raises an exception or responds."""
 
     def __init__(self):
         self.count = 0
@@ -90,7 +90,7 @@ def replace_make_request(tool, monkeypatch):
 
 def replace_connection_class(tool, monkeypatch):
     class Recorder:
-        """As vcrpy's: no connection of urllib3, and it never connects."""
+        """A connection like vcrpy's, which is not urllib3's and never connects."""
 
         proxy = sock = None
         is_closed = is_connected = is_verified = has_connected_to_proxy = False
@@ -146,7 +146,7 @@ class Socket:
 
 
 def replace_socket(tool, monkeypatch):
-    """As mocket does: what is read comes from memory."""
+    """Replace sockets as mocket does: reads come from memory."""
 
     def create_connection(address, *args, **kwargs):
         head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
@@ -255,7 +255,7 @@ def test_removed_tool_leaves_no_connection(cloud, monkeypatch):
 
 @pytest.fixture
 def dripping():
-    """A server that sends a text byte by byte, again and again, for as long as anybody reads."""
+    """A server that sends a text byte by byte, again and again, as long as the client reads."""
 
     def run(text):
         listener = socket.create_server(("127.0.0.1", 0))

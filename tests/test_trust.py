@@ -1,4 +1,4 @@
-"""Files of certificate authorities: read once, named when they cannot be used."""
+"""Files of certificate authorities: which one is read, when, and errors that name it."""
 
 import copy
 import os
@@ -47,7 +47,7 @@ def source(request):
 
 @pytest.fixture
 def make(monkeypatch, source):
-    """Create a driver whose file a source names."""
+    """Create a driver whose file is named by a source."""
 
     def make(path, url=URL):
         kwargs = SOURCES[source](monkeypatch, os.fspath(path)) or {}

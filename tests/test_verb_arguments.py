@@ -1,6 +1,5 @@
 """
-Every argument of every verb: what it takes, and that anything else is refused before anything is
-sent.
+The values that every argument of every verb accepts and refuses, before a request is sent.
 
 The table has an entry for each argument; a verb or an argument without one fails.
 """
@@ -46,7 +45,7 @@ EC2 = EC2NodeDriver("key", "secret")
 
 
 class Nothing(Deployment):
-    """Deploys nothing."""
+    """A deployment without steps."""
 
     def run(self, node, client):
         return node
@@ -70,7 +69,7 @@ class World:
 
 @pytest.fixture
 def new_world(tmp_path):
-    """Create a cloud that no other program uses."""
+    """Create a cloud with one of each object."""
     clouds = []
 
     def make(edition=2013):
@@ -85,7 +84,7 @@ def new_world(tmp_path):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A cloud to which nothing is sent any more."""
+    """A cloud to which no request may be sent."""
     with Emulator(**AT_ONCE) as cloud:
         yield World(cloud, tmp_path_factory.mktemp("keys"))
 
@@ -123,7 +122,7 @@ ANYTHING = {
 
 @dataclass
 class Argument:
-    """What an argument takes."""
+    """The values that an argument accepts."""
 
     #: Those of ANYTHING that it takes.
     takes: tuple[str, ...] = ()
@@ -518,7 +517,7 @@ HANDED_ON = [argument for argument in TABLE["create_node"] if argument != "auth"
 
 
 def call(world, verb, argument, value):
-    """Call a verb with one argument of a given value, and with what it needs beside it."""
+    """Call a verb with a value for one argument, and with the arguments that it needs besides."""
     kwargs = NEEDED.get(verb, lambda world: {})(world)
     if "node" in TABLE[verb] and verb != "list_volumes":
         kwargs["node"] = "web"
@@ -528,7 +527,7 @@ def call(world, verb, argument, value):
 
 
 def in_world(value, world):
-    """Put things of the world where a value has a function of it."""
+    """Replace functions of the world in a value by their results."""
     if isinstance(value, list):
         return [in_world(each, world) for each in value]
     return value(world) if inspect.isfunction(value) else value
@@ -568,13 +567,13 @@ def required(function):
 
 @pytest.fixture
 def no_keys_of_mine(monkeypatch, tmp_path):
-    """Nobody's own keys let in."""
+    """Hide the keys of the user who runs the tests."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
 
 def refused(world, verb, argument, value):
-    """Describe what is wrong with how a value is refused, ``None`` where nothing is."""
+    """Return the error in how a value is refused, ``None`` if there is none."""
     before = len(world.cloud.records)
     try:
         call(world, verb, argument, in_world(value, world))
@@ -619,7 +618,7 @@ def test_deploy_node_refuses_invalid_arguments_of_create_node(world, argument):
 
 
 class SSH:
-    """Stands for libcloud's SSH client."""
+    """A replacement of libcloud's SSH client."""
 
     timeout = 10
 

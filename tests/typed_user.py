@@ -27,7 +27,7 @@ from libcloud_mcs.records import Balance, Contract, NetworkInterface, PasswordDa
 
 
 def any_clouds_nodes(driver: NodeDriver) -> list[str]:
-    """Code for any provider takes ours."""
+    """Use the driver as one of any provider."""
     return [node.name for node in driver.list_nodes()]
 
 

@@ -25,7 +25,7 @@ def make_client(cloud):
 
 @pytest.fixture
 def held():
-    """A cloud whose clock is held, and in which things take their time."""
+    """A cloud with a frozen clock and the default durations."""
     clock = Clock()
     clock.freeze()
     clock.set(START)

@@ -1,6 +1,6 @@
 """
-The emulator answers as the specification says: with the fields of its tables, nested as in its
-examples. So the two halves of this project cannot drift together away from the document.
+The emulator's responses have the fields of the specification's tables, nested as in its examples.
+So driver and emulator cannot both deviate from the document in the same way.
 """
 
 import itertools
@@ -181,7 +181,7 @@ def cloud(edition):
 
 
 def shape(tree, table):
-    """Assert that a JSON answer has the fields and types of a table, and no other."""
+    """Assert that a JSON response has exactly the fields and types of a table."""
     if isinstance(table, list):
         assert isinstance(tree, list)
         assert tree

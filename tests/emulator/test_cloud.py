@@ -1,4 +1,4 @@
-"""What the emulated cloud does: states, money, keys, and what it refuses."""
+"""The emulated cloud: states, charges, keys and refusals."""
 
 import base64
 import subprocess

@@ -1,4 +1,4 @@
-"""``python -m libcloud_mcs.emulator``"""
+"""The command ``python -m libcloud_mcs.emulator``."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from plain_client import Client
 
 @pytest.fixture
 def start():
-    """Starts the command; gives the process and the lines up to its settings."""
+    """Start the command, and return the process."""
     processes = []
 
     def run(*arguments, **environment):

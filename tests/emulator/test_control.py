@@ -16,7 +16,7 @@ def ask(make_client):
 
 @pytest.fixture
 def control(cloud):
-    """Asks ``/_emulator/``; gives what comes back."""
+    """Send a request to ``/_emulator/``, and return the response's content."""
 
     def call(method, name, data=None, status=200, **kwargs):
         url = f"http://127.0.0.1:{cloud.port}/_emulator/{name}"

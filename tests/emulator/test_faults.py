@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong, when, and what the ledger says after it."""
+"""Faults: effects, the requests that they apply to, and the charges."""
 
 import threading
 from datetime import timedelta
@@ -35,7 +35,7 @@ def ask(make_client):
 
 
 def outcome(ask, action="GetBalance", **params):
-    """Return what a client sees: a status, or the end of the connection."""
+    """Return the status that a client sees, or how the connection ended."""
     try:
         return ask(action, **params).status_code
     except requests.exceptions.ChunkedEncodingError:
@@ -289,7 +289,7 @@ def test_invalid_line_of_fault_is_refused(line, words):
 
 @pytest.fixture
 def failed(held):
-    """A cloud with an instance that was paid, and that will fail to come up."""
+    """A client of a cloud with a paid instance that fails to boot."""
     ask = Client(held.url, held.access_key, held.secret, answer_format="json")
     held.inject(boot_fail(), on="CreateInstance", times=1)
     made = ask.tree("CreateInstance", InstanceName="bad", **CREATE)["Instance"]

@@ -1,4 +1,4 @@
-"""HTTP as such: every method and status, over bare sockets, and a connection that stays usable."""
+"""HTTP over sockets: every method and status, and connections that stay usable."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ def cloud(request):
 
 @pytest.fixture
 def connect(cloud):
-    """Opens connections."""
+    """Open connections that are closed after the test."""
     with contextlib.ExitStack() as stack:
         wrap = {}
         if cloud.ca_cert:
@@ -61,7 +61,7 @@ def raw(connect):
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog):
-    """Nothing that a client sends is worth more than a line of information."""
+    """Check that no request of a client logs more than information."""
     yield
     for record in caplog.records:
         assert record.levelno <= logging.INFO, record.getMessage()
@@ -69,7 +69,7 @@ def _quiet(caplog):
 
 
 def is_usable(raw):
-    """Return whether the same connection answers a valid request."""
+    """Return whether a valid request succeeds over the same connection."""
     response = raw.ask("GET", "/_emulator/clock")
     assert json.loads(response.body).keys() == {"now", "frozen"}
     return response.status == 200
@@ -91,7 +91,7 @@ def post(cloud, *headers, action="GetBalance", length=True, **kwargs):
 
 
 def message(response):
-    """Return the message of an error, in the form that the path's documents have."""
+    """Return the message of an error, in the format of the path."""
     if response.headers["content-type"] == "application/json":
         return json.loads(response.body)["error"]
     from lxml import etree

@@ -1,4 +1,4 @@
-"""Starting and stopping: from anywhere, again and again, across forks, and at a program's end."""
+"""Starting and stopping: repeatedly, from any thread, across forks, and at the end of a program."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ def client(cloud):
 
 
 def is_free(path):
-    """Return whether a state file is closed: an open one cannot be opened again."""
+    """Return whether a state file is closed. An open one cannot be opened again."""
     Emulator(state=path).close()
     return True
 
@@ -658,7 +658,7 @@ def test_subprocess_inherits_no_connection(cloud):
 
 
 def script(code, *arguments, status=0):
-    """Run a program; return what it prints."""
+    """Run a program, and return its output."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)]
         + [str(argument) for argument in arguments],

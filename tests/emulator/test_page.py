@@ -1,4 +1,4 @@
-"""The page for people: what it says, and what a browser makes of it."""
+"""The web page: its content, and how a browser shows it."""
 
 import copy
 import os
@@ -323,7 +323,7 @@ def test_page_loads_nothing_from_elsewhere():
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """A browser without a window. Where there is none, its tests are skipped, but not on CI."""
+    """A headless browser. Without one, its tests are skipped, but not on CI."""
     if not shutil.which("chromium") or not shutil.which("chromedriver"):
         give_up = pytest.fail if os.environ.get("CI") else pytest.skip
         give_up("there is no browser: apt install chromium chromium-driver")
@@ -364,7 +364,7 @@ class Window:
         return " ".join(" ".join(each.text for each in found if each.is_displayed()).split())
 
     def wait_for(self, selector, *expected):
-        """Wait until the words are there, in any order; give all that are there."""
+        """Wait until the words are visible, in any order, and return the visible text."""
 
         def seen(_):
             there = self.see(selector)

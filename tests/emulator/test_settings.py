@@ -1,4 +1,4 @@
-"""Every setting, argument, option and field is checked, and what is wrong is said in one line."""
+"""Invalid settings, arguments, options and fields: each error is one line that names it."""
 
 import dataclasses
 import inspect
@@ -23,7 +23,7 @@ from libcloud_mcs.emulator._settings import AccountSettings, Settings
 
 
 class Hostile:
-    """Something that cannot even be shown."""
+    """A value whose ``repr()`` fails."""
 
     def __repr__(self):
         raise RuntimeError("not for you")
@@ -385,7 +385,7 @@ def test_invalid_time_of_clock_is_refused():
 
 
 def run(capsys, *arguments):
-    """Run the command; give its exit status, and what it says on standard error."""
+    """Run the command, and return its exit status and standard error."""
     try:
         status = command.main(list(arguments))
     except SystemExit as end:
@@ -511,7 +511,7 @@ BESIDE = {
 
 @pytest.fixture
 def control(cloud):
-    """Asks ``/_emulator/`` with a body as it is; the answer must refuse it, and nothing changes."""
+    """Send a body to ``/_emulator/`` that must be refused, and return the message."""
     cloud.clock.freeze()
 
     def state():

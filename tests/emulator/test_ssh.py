@@ -1,4 +1,4 @@
-"""The SSH servers of the emulator's nodes: who is let in, when, and what runs there."""
+"""The SSH servers of the emulator's instances: logins, lifetime, commands and files."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ def reachable(node_network):
 
 @pytest.fixture
 def cloud(reachable):
-    """An emulated cloud whose nodes can be reached, and in which nothing takes time."""
+    """An emulated cloud with SSH servers, in which nothing takes time."""
     with Emulator(**reachable) as emulator:
         yield emulator
 
@@ -49,7 +49,7 @@ def node(driver):
 
 @pytest.fixture
 def connect(driver):
-    """Connects to a node, as its account with its password unless told otherwise."""
+    """Connect to a node, by default with its account and password."""
     with contextlib.ExitStack() as connections:
 
         def run(node, username="cirros", **kwargs):
@@ -67,7 +67,7 @@ def connect(driver):
 
 
 def run(client, command, stdin=b"", **kwargs):
-    """Run a command to its end: standard output, standard error and exit status."""
+    """Run a command, and return standard output, standard error and exit status."""
     to, out, err = client.exec_command(command, timeout=10, **kwargs)
     to.write(stdin)
     to.channel.shutdown_write()

@@ -1,4 +1,4 @@
-"""HTTPS: throw-away certificates, the user's own, and what real clients say to them."""
+"""HTTPS: throw-away certificates, given certificates, and real clients."""
 
 import contextlib
 import ipaddress
@@ -49,7 +49,7 @@ def secure():
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A folder with files that a user may give, good ones and bad ones."""
+    """A folder with valid and invalid certificate files."""
     folder = tmp_path_factory.mktemp("files")
     ca = trustme.CA()
     issued, other = (ca.issue_cert("127.0.0.1", "localhost") for _ in range(2))
@@ -88,14 +88,14 @@ def self_signed(key):
 
 
 def trusting(path):
-    """Return a context that is as strict as that of Python 3.13."""
+    """Return a context as strict as that of Python 3.13."""
     context = ssl.create_default_context(cafile=path)
     context.verify_flags |= ssl.VERIFY_X509_STRICT
     return context
 
 
 def certificate(cloud, name="127.0.0.1", host="127.0.0.1", trusted=None):
-    """Connect as strictly as can be; return the endpoint's certificate."""
+    """Connect with strict checks, and return the endpoint's certificate."""
     with (
         socket.create_connection((host, cloud.port), timeout=30) as connection,
         trusting(trusted or cloud.ca_cert).wrap_socket(connection, server_hostname=name) as secured,
@@ -188,7 +188,7 @@ def test_certificate_has_expected_extensions(secure):
 
 
 def naive(certificate, which):
-    """Return one of its moments, with the cryptography of today and of some years ago."""
+    """Return a bound of a certificate's validity, with old and new versions of cryptography."""
     moment = getattr(certificate, f"not_valid_{which}_utc", None)
     return moment.replace(tzinfo=None) if moment else getattr(certificate, f"not_valid_{which}")
 
@@ -434,7 +434,7 @@ def test_broken_tls_connection_is_closed_without_error(secure, caplog):
 
 @pytest.fixture
 def command():
-    """Starts the command; returns the process and its first lines."""
+    """Start the command, and return the process."""
     processes = []
 
     def run(*arguments):

@@ -1,4 +1,4 @@
-"""What fails halfway changes nothing: neither in memory nor in the file."""
+"""A change that fails halfway changes neither memory nor the state file."""
 
 import contextlib
 import http.client
@@ -64,7 +64,7 @@ class Disk:
 
     @contextlib.contextmanager
     def failing(self, first, times=1):
-        """Fail at the first statement from now on, or the second, …, and some after it."""
+        """Fail at a given statement from now on, and at some after it."""
         self.fails = range(self.count + first, self.count + first + times)
         try:
             yield
@@ -86,7 +86,7 @@ def unsaved(cloud):
 
 
 def memory(cloud):
-    """Return the whole state of an emulator but the requests."""
+    """Return the state of an emulator without the requests."""
     return [
         cloud.clock.state(),
         *(
@@ -101,7 +101,7 @@ def memory(cloud):
 
 
 def next_instances(cloud):
-    """Return what the next instances would be: values from the seeds, and addresses."""
+    """Return the values that the next instances would have: from the seeds, and addresses."""
     return [
         (row, ask.tree("GetPasswordData", InstanceId=row["instanceId"]), networks)
         for account in cloud.accounts
@@ -311,7 +311,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def kept(path, disk):
-    """A cloud whose state is kept, whose clock is held, and in which nothing takes time."""
+    """A cloud with a state file and a frozen clock, in which nothing takes time."""
     instant = {"boot_seconds": 0, "save_seconds": 0}
     with Emulator(edition=2017, state=path, clock=frozen_clock(), seed=1, **instant) as cloud:
         cloud.account.state.add_running("a")
@@ -454,7 +454,7 @@ def test_emulator_that_cannot_save_its_initial_state_is_not_created(path, disk):
 
 
 def raw(cloud, request):
-    """Send a request on a new connection, and then another one; return the response."""
+    """Send two requests over a new connection, and return the first response."""
     connection = http.client.HTTPConnection("127.0.0.1", cloud.port, timeout=10)
     with contextlib.closing(connection):
         connection.request(*request)

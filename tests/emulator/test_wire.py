@@ -16,7 +16,7 @@ def signed(client, form, **how):
 
 
 def raw(cloud, data):
-    """Send bytes, and give the status line of what comes back."""
+    """Send bytes, and return the status line of the response."""
     with socket.create_connection(("127.0.0.1", cloud.port), timeout=5) as connection:
         connection.sendall(data)
         return connection.makefile("rb").readline().decode()
