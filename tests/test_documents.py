@@ -188,21 +188,34 @@ def test_reference_has_every_public_name():
     assert documented == set(libcloud_mcs.emulator.__all__)
 
 
-def test_salt_page_names_every_command_and_setting():
+def salt_commands(kind):
+    """Return the commands in the table of actions or functions of the page about Salt."""
     text = SALT.read_text(encoding="utf-8")
+    heading = {"action": "| `-a …` |", "function": "| `-f … PROVIDER` |"}[kind]
+    table = text[text.index(heading) :].partition("\n\n")[0]
+    return set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
+
+
+def test_salt_page_names_every_command_and_setting():
     module = Path(libcloud_mcs.__file__).parent / "salt" / "clouds" / "mcs.py"
     source = module.read_text(encoding="utf-8")
-    for kind, heading in (("action", "| `-a …` |"), ("function", "| `-f … PROVIDER` |")):
-        table = text[text.index(heading) :].partition("\n\n")[0]
-        named = set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
+    for kind in ("action", "function"):
         pattern = rf"^(?:@_{kind}\ndef |(?=\w+ = _{kind}\())(\w+)"
         defined = set(re.findall(pattern, source, re.MULTILINE))
         # Salt has options for these.
         listed = {name for name in defined if name.startswith(("avail_", "list_nodes"))}
-        assert named == defined - listed
+        assert salt_commands(kind) == defined - listed
+    text = SALT.read_text(encoding="utf-8")
     table = text[text.index("Of a profile:") :]
     for name in (*(field.name for field in dataclasses.fields(Profile)), *LOGIN_SETTINGS):
         assert f"`{name}`" in table, name
+
+
+def test_salt_page_has_an_example_of_every_command():
+    lines = "\n".join(commands(SALT))
+    for kind, option in (("action", "-a"), ("function", "-f")):
+        examples = set(re.findall(rf" (?:{option}|cloud\.{kind}) (\w+) ", lines))
+        assert salt_commands(kind) <= examples
 
 
 def test_every_promise_names_a_test():
