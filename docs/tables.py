@@ -98,6 +98,12 @@ def templates() -> str:
     )
 
 
+def zones() -> str:
+    head = ("name", "Chinese name", "status")
+    rows = [(f"`{each.name}`", each.chinese_name, each.status) for each in CATALOG_2017.zones]
+    return table(head, rows)
+
+
 def effects() -> str:
     return ", ".join(f"`{name}`" for name in EFFECTS) + "\n"
 
@@ -123,6 +129,7 @@ TABLES = {
     "settings": settings,
     "templates": templates,
     "types": types,
+    "zones": zones,
 }
 
 
