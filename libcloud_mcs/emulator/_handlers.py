@@ -228,14 +228,17 @@ def create_instance(account: AccountState, params: Params, *, boots: bool = True
     name, key = params.optional("InstanceName"), params.optional("KeyName")
     zone, group = params.optional("AvailabilityZoneId"), params.optional("GroupId")
     order = Order(
-        template,
-        instance_type,
-        lease,
-        None if name is None else _name(name, "InstanceName"),
-        None if key is None else account.key_pair(key),
-        catalog.zone_for(zone),
-        None if group is None else _name(group, "GroupId"),
-        Extras(params.count("ExtraExtDisksize") or 0, params.count("ExtraExtBandwidth") or 0),
+        template=template,
+        type=instance_type,
+        lease=lease,
+        name=None if name is None else _name(name, "InstanceName"),
+        key_pair=None if key is None else account.key_pair(key),
+        zone=catalog.zone_for(zone),
+        group=None if group is None else _name(group, "GroupId"),
+        extras=Extras(
+            disk=params.count("ExtraExtDisksize") or 0,
+            bandwidth=params.count("ExtraExtBandwidth") or 0,
+        ),
     )
     instance = account.create(order, boots=boots)
     row = _instance_row(instance, instance.status(account.clock.now()))
@@ -260,8 +263,8 @@ def change_instance_type(account: AccountState, params: Params) -> Tree:
         name,
         account.edition.catalog.instance_type(params.required("InstanceType")),
         params.lease(),
-        params.count("ExtraExtDisksize"),
-        params.count("ExtraExtBandwidth"),
+        disk=params.count("ExtraExtDisksize"),
+        bandwidth=params.count("ExtraExtBandwidth"),
     )
     if account.edition.returns_changed_instance:
         return {"Instance": _instance_row(instance, instance.status(account.clock.now()))}

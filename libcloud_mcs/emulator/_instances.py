@@ -147,7 +147,7 @@ class Order:
 class Instance:
     """An instance between two changes."""
 
-    edition: Edition
+    edition: Edition = field(repr=False)
     instance_id: str
     name: str
     type: InstanceType
