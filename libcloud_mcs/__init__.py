@@ -1,7 +1,7 @@
 """
 Apache Libcloud driver for Meituan's compute cloud MCS (MOS).
 
-Importing this package makes the provider ``"mcs"`` known to libcloud::
+An import of this package registers the provider ``"mcs"`` with libcloud::
 
     import libcloud_mcs
     from libcloud.compute.providers import get_driver
@@ -23,8 +23,8 @@ __all__ = ["MCSNodeDriver", "__version__"]
 
 __version__ = "0.1.0"
 
-# libcloud's set_driver() would import the driver at once, and fail the second time. Some
-# consumers take the name from DRIVERS, others from an attribute of Provider.
+# libcloud's set_driver() would import the driver immediately, and fail the second time. Some
+# consumers read the name from DRIVERS, others from an attribute of Provider.
 DRIVERS["mcs"] = ("libcloud_mcs.driver", "MCSNodeDriver")  # type: ignore[index]
 Provider.MCS = "mcs"  # type: ignore[attr-defined]
 

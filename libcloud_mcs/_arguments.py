@@ -1,8 +1,8 @@
 """
-Checks of what a caller passes.
+Checks of arguments.
 
-Each raises a ``TypeError`` or ``ValueError`` that names the argument and says what was expected and
-what came. No message quotes a value that may be a secret.
+Each raises a ``TypeError`` or ``ValueError`` that names the argument, and says "expected X, got Y".
+No message quotes a value that may be a secret. ``argument`` is the caller's name of the argument.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from libcloud.compute.base import KeyPair, Node, NodeDriver, NodeSize
 from libcloud.compute.types import NodeState
 
 __all__ = [
+    "encodable",
     "flag",
+    "items",
+    "items_or_keys",
     "keywords",
     "names_of",
     "node_name",
@@ -26,11 +29,8 @@ __all__ = [
     "required_id",
     "required_text",
     "seconds",
-    "several",
-    "several_things",
     "type_name",
-    "whole",
-    "writable",
+    "whole_number",
 ]
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ _API_NAME, _CLOUD = "mcs", "Meituan MCS"
 
 
 def type_name(value: object) -> str:
-    """Return what a message calls the type of a value."""
+    """Return the name of a value's type, for a message."""
     return type(value).__name__
 
 
@@ -48,47 +48,47 @@ def required_text(value: object, argument: str) -> str:
     """
     Check a text.
 
-    :param value: The value that the caller passed.
-    :param argument: The caller's name of the argument.
-    :return: The text; of a member of an enumeration of texts its value.
+    :return: The text. Of a member of a text enumeration, its value.
     :raises TypeError: If the value is not a text.
-    :raises ValueError: If the text is empty or blank, or cannot be written in UTF-8.
+    :raises ValueError: If the text is empty or blank, or cannot be encoded in UTF-8.
     """
     if not isinstance(value, str) or isinstance(value, NodeState):
         raise TypeError(f"{argument}: expected text, got {type_name(value)}")
     plain = str.__str__(value)
     if not plain.strip():
-        what = "a blank" if plain else "an empty"
-        raise ValueError(f"{argument}: expected text that is not blank, got {what} one")
-    return writable(plain, argument)
+        got = "a blank text" if plain else "an empty text"
+        raise ValueError(f"{argument}: expected text that is not blank, got {got}")
+    return encodable(plain, argument)
 
 
-def writable(value: str, argument: str) -> str:
+def encodable(value: str, argument: str) -> str:
     """
-    Check that a text can be sent.
+    Check that a text can be encoded in UTF-8.
 
-    :raises ValueError: If the text cannot be written in UTF-8.
+    :raises ValueError: If the text has a surrogate.
     """
     try:
         value.encode()
     except UnicodeEncodeError:
         # Without the cause, which has the whole text.
         raise ValueError(
-            f"{argument}: expected text that UTF-8 can write, got half a character (a surrogate)"
+            f"{argument}: expected text that UTF-8 can encode, got a surrogate (half a character)"
         ) from None
     return value
 
 
 def one_line(value: object, argument: str) -> str:
     """
-    Check a text that goes into every request. No message shows it.
+    Check a text that is sent with every request. No message shows the text.
 
     :raises TypeError: If the value is not a text.
     :raises ValueError: If the text is empty, has spaces around it, or cannot be one line of UTF-8.
     """
     line = required_text(value, argument)
     if line != line.strip():
-        raise ValueError(f"{argument}: expected text without spaces and line ends around it")
+        raise ValueError(
+            f"{argument}: expected text without surrounding spaces and line ends, got some"
+        )
     if any(unicodedata.category(char) == "Cc" for char in line):
         raise ValueError(f"{argument}: expected one line of text, got a control character")
     return line
@@ -96,15 +96,14 @@ def one_line(value: object, argument: str) -> str:
 
 def required_id(value: object, kind: type, argument: str) -> str:
     """
-    Check what names a thing.
+    Check an argument that identifies a thing.
 
     :param value: The thing itself, or its ID or name as text.
     :param kind: libcloud's class of such things.
-    :param argument: The caller's name of the argument.
-    :return: The ID of the thing, the name of a key pair, or the text as it is.
+    :return: The ID of the thing, the name of a key pair, or the unchanged text.
     :raises TypeError: If the value is neither such a thing nor text.
-    :raises ValueError: If the thing has no ID or is another cloud's, or the text is empty or cannot
-        be sent.
+    :raises ValueError: If the thing has no ID or belongs to another cloud, or the text is empty or
+        cannot be encoded in UTF-8.
     """
     home = getattr(value, "driver", None)
     if isinstance(home, NodeDriver) and getattr(home, "api_name", None) != _API_NAME:
@@ -114,7 +113,7 @@ def required_id(value: object, kind: type, argument: str) -> str:
     if isinstance(value, kind):
         field = "name" if isinstance(value, KeyPair) else "id"
         name = getattr(value, field)
-        # libcloud's sizes, images and locations make a text of an ID that is None.
+        # libcloud's sizes, images and locations convert an ID of None to text.
         if not name or (field == "id" and name == "None"):
             raise ValueError(
                 f"{argument}: expected a {kind.__name__} with {field}, got one without"
@@ -128,41 +127,41 @@ def required_id(value: object, kind: type, argument: str) -> str:
     return required_text(value, argument)
 
 
-def several(values: Iterable[T], argument: str) -> list[T]:
+def items(values: Iterable[T], argument: str) -> list[T]:
     """
-    Check a list, or anything else that is iterable.
+    Check a list or another iterable.
 
-    :raises TypeError: If a single thing is in place of the list.
+    :raises TypeError: If the value is a single thing.
     """
     if isinstance(values, (str, bytes, Mapping, Node)) or not isinstance(values, Iterable):
         raise TypeError(f"{argument}: expected a list, got a single {type_name(values)}")
     return list(values)
 
 
-def several_things(named: Iterable[T], argument: str) -> list[T]:
+def items_or_keys(named: Iterable[T], argument: str) -> list[T]:
     """
     Check a list of things, or a mapping whose keys are their IDs.
 
-    :return: The things; of a mapping its keys.
-    :raises TypeError: If a single thing is in place of the list.
+    :return: The things. Of a mapping, its keys.
+    :raises TypeError: If the value is a single thing.
     """
-    return several(named.keys() if isinstance(named, Mapping) else named, argument)
+    return items(named.keys() if isinstance(named, Mapping) else named, argument)
 
 
 def node_name(value: Node | str, argument: str) -> str:
-    """Return the name of a node, or the name itself."""
+    """Return the name of a node. Text is the name itself."""
     name = required_id(value, Node, argument)
     return required_text(value.name, f"{argument}.name") if isinstance(value, Node) else name
 
 
 def names_of(size: NodeSize | str) -> set[str]:
-    """Return the ID and name of a size; a response may have only one of them."""
+    """Return the ID and the name of a size. A response may have only one of the two."""
     return {size.id, size.name} if isinstance(size, NodeSize) else {size}
 
 
 def flag(value: object, argument: str) -> bool:
     """
-    Check a switch. A text such as ``"False"`` would be true.
+    Check a boolean. A text such as ``"False"`` would count as true.
 
     :raises TypeError: If the value is neither ``True`` nor ``False``.
     """
@@ -198,20 +197,22 @@ def positive(value: object, argument: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{argument}: expected a number that a float can hold") from None
+        raise ValueError(
+            f"{argument}: expected a number that a float can hold, got a larger one"
+        ) from None
 
 
-def whole(value: object, argument: str, least: int = 1, most: int | None = None) -> int:
+def whole_number(value: object, argument: str, minimum: int = 1, maximum: int | None = None) -> int:
     """
     Check a whole number.
 
-    :raises ValueError: If the value is not a whole number, or below the least or above the most.
+    :raises ValueError: If the value is not a whole number, or not in the range.
     """
-    end = "" if most is None else f" to {most}"
-    expected = f"{argument}: expected a whole number from {least}{end}"
+    end = "" if maximum is None else f" to {maximum}"
+    expected = f"{argument}: expected a whole number from {minimum}{end}"
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{expected}, got {type_name(value)}")
-    if value < least or (most is not None and value > most):
+    if value < minimum or (maximum is not None and value > maximum):
         raise ValueError(f"{expected}, got {value!r}")
     return value
 
@@ -220,7 +221,7 @@ def keywords(
     value: Mapping[str, Any] | None, function: Callable[..., object], argument: str
 ) -> dict[str, Any]:
     """
-    Check the keyword arguments for a function.
+    Check keyword arguments for a function.
 
     :raises TypeError: If the value is not a mapping, or the function does not have such arguments.
     """
@@ -232,14 +233,14 @@ def keywords(
         inspect.signature(function).bind(**value)
     except TypeError as error:
         raise TypeError(
-            f"{argument}: expected arguments of {function.__name__}(), got others: {error}"
+            f"{argument}: expected arguments of {function.__name__}(), got others ({error})"
         ) from None
     return dict(value)
 
 
 def one_of(value: object, allowed: Collection[str], argument: str) -> str:
     """
-    Check that a text is one of some words.
+    Check that a text is an allowed word.
 
     :raises ValueError: If the value is anything else.
     """

@@ -19,7 +19,7 @@ def concurrent_map(function: Callable[[A], T], arguments: list[A], concurrency: 
     """
     Call a function for each of several arguments, from several threads.
 
-    :param concurrency: How many calls may be under way at once; ``1`` starts no thread.
+    :param concurrency: The highest number of simultaneous calls; ``1`` starts no thread.
     :return: The results, in the order of the arguments.
     """
     with Workers(min(concurrency, len(arguments))) as threads:
@@ -29,11 +29,12 @@ def concurrent_map(function: Callable[[A], T], arguments: list[A], concurrency: 
 
 class Workers:
     """
-    Some threads, where there may be any. Else each call is made when its result is asked for:
-    with one thread, at the end of a program (the standard library starts none then), and where the
-    system has none left.
+    A pool of threads.
 
-    :param count: How many.
+    Without threads, each call runs when its result is needed: with a single worker, at the end of a
+    program (the standard library starts no thread then), and where the system has no thread left.
+
+    :param count: The number of threads; ``1`` starts no thread.
     """
 
     def __init__(self, count: int) -> None:
@@ -45,30 +46,31 @@ class Workers:
 
     def __exit__(self, *args: object) -> None:
         if self._pool is not None:
-            # Queued calls are cancelled, running calls are waited for. Ctrl-C may
-            # come before all calls are submitted.
+            # Cancel queued calls and wait for running calls: Ctrl-C may interrupt the
+            # submission.
             self._pool.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable[[A], T], argument: A) -> Callable[[], T]:
         """
-        Begin a call.
+        Start a call.
 
         :return: The function that waits for the result and returns it.
         """
         if self._count > 1:
             try:
-                # In the caller's context: how much time is left, and what tracing tools keep there.
+                # In the caller's context, which has the deadline and the data of tracing tools.
                 context = copy_context()
                 return self._threads().submit(context.run, function, argument).result
             except RuntimeError:
-                # From now on one after another. A call that was queued is made twice,
-                # which does no harm: all calls only read.
+                # From now on sequentially. A queued call may run twice, which is harmless:
+                # all calls only read.
                 self._count = 1
         return lambda: function(argument)
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
-            # Imported when it is needed: many programs never do. At the end of a program, it fails.
+            # Imported when needed: many programs never start a thread. At the end of a program,
+            # the import fails.
             from concurrent.futures import ThreadPoolExecutor
 
             self._pool = ThreadPoolExecutor(self._count)

@@ -1,11 +1,11 @@
 """
-Response trees → libcloud's objects and our records.
+Conversion of response trees to libcloud's objects and to records.
 
-The records are imported where one is made: their dataclasses take a third of the time of importing
-the driver, and most programs need none.
+The records are imported when one is created: their dataclasses take a third of the driver's import
+time, and most programs need none.
 
-A field that an object cannot be without raises :class:`~libcloud_mcs.errors.MalformedAnswerError`
-when it is missing or absurd. Any other is kept in ``extra`` as it came.
+A required field that is missing or invalid raises
+:class:`~libcloud_mcs.errors.MalformedAnswerError`. Any other field is kept unchanged in ``extra``.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ _STATE_WORDS = {
         " resume_failed delete_fail change_flavor_fail rebuild_root_fail renew_failed"
     ),
 }
-#: The words of the field ``status`` and the states they stand for. Any other is ``UNKNOWN``, as is
-#: ``save_disk_failed``: an instance is whole although its disk was not saved as a template.
+#: The state for each word of the field ``status``. Any other word is ``UNKNOWN``, as is
+#: ``save_disk_failed``: such an instance is intact, although its disk was not saved as a template.
 NODE_STATES: dict[str, NodeState] = {
     word: state for state, words in _STATE_WORDS.items() for word in words.split()
 }
@@ -94,7 +94,7 @@ COUNTRY = "CN"
 
 _MB_PER_GB = 1024
 _FRACTION = re.compile(r"\.([0-9]+)")
-# Each look into an enum costs more than the call that it is for.
+# Each access to a member of an enumeration takes longer than the call that needs the member.
 _AF_INET, _AF_INET6, _inet_pton = socket.AF_INET, socket.AF_INET6, socket.inet_pton
 _SEPARATORS = re.compile(r"[,;|\s]+")
 
@@ -107,14 +107,14 @@ def integer(value: object) -> int | None:
 
 def time(value: object, field: str) -> datetime:
     """
-    Return a time on the wire: ISO 8601, in UTC where it names no zone.
+    Return a time on the wire (ISO 8601) in UTC, the default where the text has no time zone.
 
     :raises MalformedAnswerError: If the value is not such a time.
     """
     try:
         if not isinstance(value, str):
             raise ValueError
-        # Python 3.10 knows neither "Z" nor fractions of any length.
+        # Python 3.10 reads neither "Z" nor fractions of any length.
         value = re.sub("[zZ]$", "+00:00", value.strip())
         value = _FRACTION.sub(lambda match: "." + match[1][:6].ljust(6, "0"), value)
         moment = datetime.fromisoformat(value)
@@ -122,23 +122,25 @@ def time(value: object, field: str) -> datetime:
             return moment.replace(tzinfo=timezone.utc)
         return moment.astimezone(timezone.utc)
     except (ValueError, OverflowError):
-        raise MalformedAnswerError(f"{field} is not a time: {str(value)[:80]!r}") from None
+        raise MalformedAnswerError(f"{field}: expected a time, got {str(value)[:80]!r}") from None
 
 
 def to_true(result: object) -> bool:
     """
-    Read the result of an action that was carried out: the ``True`` of ``return``, or the element of
-    the instance.
+    Read the result of an action that was carried out.
+
+    :param result: The ``True`` of ``return``, or the element of the instance.
+    :raises MalformedAnswerError: If the result is neither.
     """
     if isinstance(result, dict):
         return bool(row_id(result, "instanceId"))
     if isinstance(result, str) and result.strip().lower() == "true":
         return True
-    raise MalformedAnswerError(f"return is not 'True': {str(result)[:80]!r}")
+    raise MalformedAnswerError(f"return: expected 'True', got {str(result)[:80]!r}")
 
 
 def to_state(word: object) -> NodeState:
-    """Return the state that a word of ``status`` stands for."""
+    """Return the state for a word of ``status``."""
     return NODE_STATES.get(word, NodeState.UNKNOWN) if isinstance(word, str) else NodeState.UNKNOWN
 
 
@@ -146,9 +148,9 @@ def to_nodes(rows: Iterable[Row], driver: NodeDriver, sizes: Sizes) -> list[Node
     """
     Create the nodes of ``Instance`` elements.
 
-    :param sizes: Those made before: nodes of one type share one
-        :class:`~libcloud.compute.base.NodeSize`, without ``disk`` and ``bandwidth``, which an
-        instance does not tell in a unit that is certain.
+    :param sizes: The sizes that were created before. Nodes of one type share one
+        :class:`~libcloud.compute.base.NodeSize`. It has no ``disk`` and no ``bandwidth``, since
+        their units in an ``Instance`` element are uncertain.
     """
     return [_to_node(row, driver, sizes) for row in rows]
 
@@ -185,7 +187,7 @@ def _node_size(row: Row, driver: NodeDriver, sizes: Sizes) -> NodeSize | None:
     except KeyError:
         size = sizes[key] = _make_node_size(row, driver)
         return size
-    except TypeError:  # one of them is a list or a record
+    except TypeError:  # an element of the key is a list or a record
         return _make_node_size(row, driver)
 
 
@@ -207,7 +209,7 @@ def _make_node_size(row: Row, driver: NodeDriver) -> NodeSize | None:
 
 
 def _node_image(row: Row, driver: NodeDriver) -> NodeImage | None:
-    # No field of the specification; CreateInstance calls it an image, the answers a template.
+    # Not in the specification. CreateInstance has "image", other actions have "template".
     for image_field, name_field in (("templateId", "templateName"), ("imageId", "imageName")):
         if image_field in row and (image_id := _text(row, image_field)):
             return NodeImage(id=image_id, name=_text(row, name_field) or image_id, driver=driver)
@@ -253,7 +255,7 @@ def to_location(row: Row, driver: NodeDriver) -> NodeLocation:
 
 
 def to_key_pair(row: Row, driver: NodeDriver) -> KeyPair:
-    """Create the key pair of a ``KeyPair`` element. The API does not give the public key back."""
+    """Create the key pair of a ``KeyPair`` element, which has no public key."""
     return KeyPair(
         name=row_id(row, "keyName"),
         public_key="",
@@ -267,8 +269,8 @@ def to_volume(row: Row, driver: NodeDriver) -> StorageVolume:
     """
     Create the volume of an ``InstanceVolume`` element.
 
-    The service answered sizes in MB; the specification's examples can only be GB. No disk is below
-    1 GB, so that the number tells its unit.
+    The service returned sizes in MB, while the specification's examples can only be in GB. No disk
+    is smaller than 1 GB, so that the number implies the unit.
     """
     extra = _with_numbers(row, "volumeSize", "index")
     size = integer(extra.get("volumeSize"))
@@ -311,7 +313,7 @@ def to_balance(answer: Row) -> Balance:
         if not balance.is_finite():
             raise InvalidOperation
     except InvalidOperation:
-        raise MalformedAnswerError(f"balance is not an amount: {amount[:80]!r}") from None
+        raise MalformedAnswerError(f"balance: expected an amount, got {amount[:80]!r}") from None
     moment = answer.get("timestamp")
     return Balance(balance, time(moment, "timestamp") if moment else None)
 
@@ -331,8 +333,8 @@ def to_password_data(answer: Row, password: str, encrypted: bool) -> PasswordDat
     """
     Create the record of ``GetPasswordData``.
 
-    :param password: The password itself.
-    :param encrypted: Whether it came encrypted.
+    :param password: The password in clear.
+    :param encrypted: Whether the endpoint encrypted the password.
     """
     from libcloud_mcs.records import PasswordData
 
@@ -353,9 +355,9 @@ def to_metadata(answer: Row) -> dict[str, str]:
 
 def row_id(row: Row, *fields: str) -> str:
     """
-    Return the first of the fields that is there: what makes a row that row.
+    Return the ID of a row: the value of the first of several fields that the row has.
 
-    :raises MalformedAnswerError: If none is.
+    :raises MalformedAnswerError: If the row has none of the fields.
     """
     for field in fields:
         if value := _text(row, field):
@@ -366,12 +368,12 @@ def row_id(row: Row, *fields: str) -> str:
 def _text(row: Row, field: str) -> str:
     value = row.get(field, "")
     if not isinstance(value, str):
-        raise MalformedAnswerError(f"{field} is not text")
+        raise MalformedAnswerError(f"{field}: expected text, got a list or a record")
     return value
 
 
 def _with_numbers(row: Row, *fields: str) -> Row:
-    """Convert a row's fields to numbers, in the row itself, which is not shared."""
+    """Convert fields of a row to numbers, in place: the row is not shared."""
     for field in fields:
         value = row.get(field)
         if isinstance(value, str):
@@ -381,7 +383,7 @@ def _with_numbers(row: Row, *fields: str) -> Row:
 
 @lru_cache(maxsize=1024)
 def _number(value: str) -> int | float | str:
-    """Return the number that a text is, or the text where it is not a number."""
+    """Convert a text to a number. Return other text unchanged."""
     try:
         return int(value)
     except ValueError:
@@ -396,7 +398,7 @@ def _number(value: str) -> int | float | str:
 
 
 def time_if_any(value: object) -> datetime | None:
-    """Return a time on the wire, ``None`` where there is none or it is absurd."""
+    """Return a time on the wire, ``None`` if the value is missing or not a time."""
     try:
         return time(value, "") if value else None
     except MalformedAnswerError:
@@ -404,10 +406,10 @@ def time_if_any(value: object) -> datetime | None:
 
 
 def _addresses(value: object) -> dict[str, bool]:
-    """Find the addresses in a field, however they are given, and tell which are private."""
+    """Return the addresses of a field of any form, and whether each is private."""
     if isinstance(value, str):
         try:
-            # As the specification has them, and much faster.
+            # The form of the specification, which is read much faster.
             return {address: _is_private(address) for address in value.split(",")}
         except (OSError, ValueError):
             found = {}

@@ -1,8 +1,8 @@
 """
-What ``deploy_node`` is given: checked before anything is sent.
+Checks of the arguments of ``deploy_node`` before a request is sent.
 
-A node costs money from the moment on that it is made, and libcloud looks at most of these arguments
-only when it is up.
+A node costs money from its creation on, and libcloud checks most of these arguments only when the
+node is running.
 """
 
 from __future__ import annotations
@@ -19,32 +19,33 @@ from libcloud.compute.deployment import FileDeployment, MultiStepDeployment, Scr
 
 from libcloud_mcs import _key_text
 from libcloud_mcs._arguments import (
+    encodable,
+    items,
     one_of,
     required_text,
     seconds,
-    several,
     type_name,
-    whole,
-    writable,
+    whole_number,
 )
 from libcloud_mcs._waiting import INTERFACES
 
-__all__ = ["Task", "for_libcloud"]
+__all__ = ["Task", "libcloud_arguments"]
 
-#: It has paramiko under that name, where paramiko is installed.
+#: Has the attribute ``paramiko`` if paramiko is installed.
 _ssh: Any = libcloud.compute.ssh
 _KEY = "a private key that paramiko reads (RSA, ECDSA or Ed25519, in PEM or OpenSSH's form)"
 
 
 class Task(NamedTuple):
     """
-    The deployment that a caller passed, and what the driver must know of the node when it is up.
+    The caller's deployment, and a fact that the driver needs when the node runs.
 
-    libcloud hands a deployment on to the driver's own methods as it is.
+    libcloud passes a deployment unchanged to the driver's own methods.
     """
 
+    #: The deployment.
     deploy: Any
-    #: Whether the node is made with a key pair: its password comes encrypted then, or not at all.
+    #: Whether the node has a key pair. Its password is then encrypted or missing.
     has_key_pair: bool
 
     def run(self, node: Node, client: Any) -> Any:
@@ -52,7 +53,7 @@ class Task(NamedTuple):
         return self.deploy.run(node, client)
 
 
-def for_libcloud(
+def libcloud_arguments(
     *,
     deploy: Any,
     ssh_username: str | None,
@@ -70,14 +71,15 @@ def for_libcloud(
     key_pair: object,
 ) -> dict[str, Any]:
     """
-    Check the arguments of ``deploy_node``, and give them as libcloud's takes them.
+    Check the arguments of ``deploy_node``, and return the arguments for libcloud's method.
 
-    :param key_pair: The registered key pair with which the node is made, ``None`` for none.
-    :return: The arguments. ``ssh_username`` is ``""`` where the caller passed none.
-    :raises RuntimeError: If the package ``paramiko`` is missing, as libcloud has it.
+    :param key_pair: The registered key pair of the node, ``None`` for none.
+    :return: The arguments. ``ssh_username`` is ``""`` if the caller passed none.
+    :raises RuntimeError: If the package ``paramiko`` is missing, as in libcloud.
     :raises OSError: If the file of a ``FileDeployment`` cannot be read.
     :raises TypeError: If an argument is of another type. The message names the argument.
-    :raises ValueError: If an argument makes no sense. The message names it, and shows no secret.
+    :raises ValueError: If an argument has an invalid value. The message names the argument, and
+        shows no secret.
     """
     if not _ssh.have_paramiko:
         raise RuntimeError(
@@ -93,22 +95,24 @@ def for_libcloud(
     if has_key_pair and not (files or ssh_key_password or _has_other_keys()):
         raise ValueError(
             "ssh_key: expected the private key of the node's key pair, got none; neither an SSH"
-            " agent nor ~/.ssh has one"
+            " agent nor ~/.ssh has a key"
         )
-    others = () if ssh_alternate_usernames is None else ssh_alternate_usernames
-    names = several(others, "ssh_alternate_usernames")
-    names = [required_text(name, "ssh_alternate_usernames") for name in names]
+    alternates = () if ssh_alternate_usernames is None else ssh_alternate_usernames
+    names = [
+        required_text(name, "ssh_alternate_usernames")
+        for name in items(alternates, "ssh_alternate_usernames")
+    ]
     return {
         "deploy": Task(deploy, has_key_pair),
         "ssh_username": "" if ssh_username is None else required_text(ssh_username, "ssh_username"),
         "ssh_alternate_usernames": names,
-        "ssh_port": whole(ssh_port, "ssh_port", 1, 65535),
+        "ssh_port": whole_number(ssh_port, "ssh_port", 1, 65535),
         "ssh_timeout": None if ssh_timeout is None else seconds(ssh_timeout, "ssh_timeout"),
         "ssh_key": files,
         "ssh_key_password": ssh_key_password or None,
         "auth": auth,
         "timeout": None if timeout is None else seconds(timeout, "timeout"),
-        "max_tries": whole(max_tries, "max_tries", 1),
+        "max_tries": whole_number(max_tries, "max_tries", 1),
         "ssh_interface": one_of(ssh_interface, INTERFACES, "ssh_interface"),
         "at_exit_func": at_exit_func,
         "wait_period": seconds(wait_period, "wait_period"),
@@ -116,13 +120,13 @@ def for_libcloud(
 
 
 def _check_deployment(deploy: Any, argument: str) -> None:
-    """Check a deployment and its steps, as far as libcloud's own classes show what they need."""
+    """Check a deployment and its steps, as far as libcloud's own classes show their arguments."""
     if isinstance(deploy, type) or not callable(getattr(deploy, "run", None)):
         got = f"the class {deploy.__name__}" if isinstance(deploy, type) else type_name(deploy)
         raise TypeError(f"{argument}: expected a Deployment, got {got}")
     if isinstance(deploy, MultiStepDeployment):
-        for place, step in enumerate(deploy.steps):
-            _check_deployment(step, f"{argument}.steps[{place}]")
+        for index, step in enumerate(deploy.steps):
+            _check_deployment(step, f"{argument}.steps[{index}]")
     elif isinstance(deploy, FileDeployment):
         required_text(deploy.target, f"{argument}.target")
         if not isinstance(deploy.source, (str, os.PathLike)):
@@ -131,7 +135,7 @@ def _check_deployment(deploy: Any, argument: str) -> None:
             pass
     elif isinstance(deploy, ScriptDeployment):
         required_text(deploy.name, f"{argument}.name")
-        for word in several(deploy.args, f"{argument}.args"):
+        for word in items(deploy.args, f"{argument}.args"):
             if not isinstance(word, str):
                 raise TypeError(f"{argument}.args: expected texts, got {type_name(word)}")
         if deploy.timeout is not None:
@@ -139,44 +143,49 @@ def _check_deployment(deploy: Any, argument: str) -> None:
 
 
 def _key_files(ssh_key: Any, password: str | bytes | None) -> str | list[str] | None:
-    """Check the files of private keys: all are read, and one at least has to be usable."""
+    """
+    Check the files of private keys. All must be readable, and at least one usable.
+
+    :return: The paths: text for a single path, a list for several, ``None`` without a key.
+    """
     if isinstance(password, str):
-        writable(password, "ssh_key_password")
+        encodable(password, "ssh_key_password")
     elif not (password is None or isinstance(password, bytes)):
         raise TypeError(f"ssh_key_password: expected text or bytes, got {type_name(password)}")
     if ssh_key is None:
         return None
-    alone = not isinstance(ssh_key, (list, tuple))
-    paths = [ssh_key] if alone else list(ssh_key)
-    unusable = []
-    for place, path in enumerate(paths):
-        argument = "ssh_key" if alone else f"ssh_key[{place}]"
+    is_single = not isinstance(ssh_key, (list, tuple))
+    paths = [ssh_key] if is_single else list(ssh_key)
+    errors = []
+    for index, path in enumerate(paths):
+        argument = "ssh_key" if is_single else f"ssh_key[{index}]"
         try:
             key = _key_text.read_file(path, argument, _KEY)
         except OSError as error:
-            # Without the path: a mangled key looks like one.
-            got = f"a path at which no file can be read ({error.strerror})"
-            raise _key_text.wrong(argument, _KEY, got) from None
-        _key_text.private_text(key, argument, _KEY)
-        if why := _unusable(key, password or None, alone):
-            unusable.append(_key_text.wrong(argument, _KEY, *why))
-    if unusable and len(unusable) == len(paths):
-        raise unusable[0]
+            # Without the path, which may be a mangled key.
+            got = f"the path of a file that cannot be read ({error.strerror})"
+            raise _key_text.invalid_key(argument, _KEY, got) from None
+        _key_text.check_private_key(key, argument, _KEY)
+        if problem := _key_problem(key, password or None, is_single):
+            errors.append(_key_text.invalid_key(argument, _KEY, *problem))
+    if errors and len(errors) == len(paths):
+        raise errors[0]
     files = [os.path.expanduser(os.fsdecode(path)) for path in paths]
-    return files[0] if alone else files
+    return files[0] if is_single else files
 
 
-def _unusable(key: str, password: str | bytes | None, alone: bool) -> tuple[str, str] | None:
+def _key_problem(key: str, password: str | bytes | None, is_single: bool) -> tuple[str, str] | None:
     """
-    Describe why paramiko cannot use a key, and what to do, ``None`` where it can.
+    Describe a key that paramiko cannot use.
 
-    :param alone: Whether libcloud converts the key first, which it does with a single one.
+    :param is_single: Whether the key is the only one. libcloud converts only such a key.
+    :return: The description and the advice for a message, ``None`` for a usable key.
     """
     loads = [
         kind.from_private_key
         for kind in (_ssh.paramiko.RSAKey, _ssh.paramiko.ECDSAKey, _ssh.paramiko.Ed25519Key)
     ]
-    if alone:
+    if is_single:
         convert = _ssh.ParamikoSSHClient("")._get_pkey_object
         loads.append(lambda file, password: convert(file.read(), password))
     encrypted = False
@@ -185,7 +194,7 @@ def _unusable(key: str, password: str | bytes | None, alone: bool) -> tuple[str,
             load(io.StringIO(key), password)
         except _ssh.paramiko.PasswordRequiredException:
             encrypted = True
-        except Exception:  # noqa: S112 - of a key of another kind it is anything
+        except Exception:  # noqa: S112 - any exception, if the key is of another kind
             continue
         else:
             return None
@@ -196,7 +205,7 @@ def _unusable(key: str, password: str | bytes | None, alone: bool) -> tuple[str,
 
 
 def _has_other_keys() -> bool:
-    """Check whether there is a key where paramiko looks when it is given none."""
+    """Check whether an SSH agent or paramiko's default folders have a key."""
     for folder, kind in itertools.product((".ssh", "ssh"), ("rsa", "ecdsa", "ed25519")):
         if os.path.isfile(os.path.expanduser(f"~/{folder}/id_{kind}")):
             return True

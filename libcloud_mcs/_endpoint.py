@@ -1,4 +1,4 @@
-"""Where an API is."""
+"""The endpoint of an API."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ DEFAULT_URL = "https://mosapi.meituan.com/mcs/v1"
 
 class Endpoint(NamedTuple):
     """
-    Where an API is: the parts of its URL.
+    The parts of an endpoint's URL.
 
-    :ivar host: In lower case, an IPv6 address without its brackets.
-    :ivar path: As it is signed and sent; ``/`` for an empty one.
+    :ivar secure: Whether the scheme is ``https``.
+    :ivar host: The host in lower case, an IPv6 address without brackets.
+    :ivar port: The port.
+    :ivar path: The path that is signed and sent; ``/`` for an empty one.
     """
 
     secure: bool
@@ -32,14 +34,14 @@ class Endpoint(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The URL, with the port left out where it is the scheme's own."""
+        """The URL, without the scheme's default port."""
         scheme = "https" if self.secure else "http"
         return (
             f"{scheme}://{canonical_host(scheme=scheme, host=self.host, port=self.port)}{self.path}"
         )
 
     @classmethod
-    def choose(
+    def from_settings(
         cls,
         url: str | None,
         secure: bool | None,
@@ -48,10 +50,13 @@ class Endpoint(NamedTuple):
         path: str | None,
     ) -> Endpoint:
         """
-        Take the URL; or the parts, where one is given; or the variable ``MOS_URL``; or the public
-        endpoint, which also has the parts that are not given.
+        Create the endpoint of a driver's arguments.
 
-        :raises ValueError: If what is given cannot be a URL, or part of one.
+        The URL has precedence over the parts, the parts over the variable ``MOS_URL``, and the
+        variable over the public endpoint, which is also the default for missing parts.
+
+        :raises TypeError: If an argument is of another type.
+        :raises ValueError: If an argument or the variable is not a URL, or not such a part of one.
         """
         if url is not None:
             return cls.from_url(url)
@@ -71,27 +76,33 @@ class Endpoint(NamedTuple):
     @classmethod
     def from_url(cls, url: str, argument: str = "url") -> Endpoint:
         """
-        Take a URL apart.
+        Create an endpoint of a URL.
 
-        :param url: ``http`` or ``https``, without credentials, query and fragment.
-        :param argument: What the caller named it.
-        :raises ValueError: If it is anything else. The message never quotes the URL.
+        :param url: A URL with ``http`` or ``https``, without credentials, query and fragment.
+        :param argument: The caller's name of the argument.
+        :raises TypeError: If the URL is not text.
+        :raises ValueError: If the URL has another form. The message does not quote the URL.
         """
         if not isinstance(url, str):
-            raise TypeError(f"{argument}: text was expected, not {type(url).__name__}")
+            raise TypeError(f"{argument}: expected text, got {type(url).__name__}")
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            raise ValueError(f"{argument}: it cannot be read as a URL") from None
+            raise ValueError(f"{argument}: expected a URL, got another text") from None
         if parts.scheme not in ("http", "https"):
-            raise ValueError(f"{argument}: 'http://…' or 'https://…' was expected")
+            raise ValueError(
+                f"{argument}: expected 'http://…' or 'https://…', got another scheme or none"
+            )
         if "@" in parts.netloc:
             raise ValueError(
-                f"{argument}: it must not carry credentials; the driver takes key and secret"
+                f"{argument}: expected a URL without credentials, got one with credentials; the"
+                " driver has the arguments key and secret for them"
             )
         if "?" in url or "#" in url:
-            raise ValueError(f"{argument}: it must not have a query or a fragment")
+            raise ValueError(
+                f"{argument}: expected a URL without query and fragment, got one with them"
+            )
         return cls.from_parts(
             parts.scheme == "https", parts.hostname or "", port, parts.path, argument
         )
@@ -101,31 +112,39 @@ class Endpoint(NamedTuple):
         cls, secure: bool, host: str, port: int | None, path: str, argument: str = ""
     ) -> Endpoint:
         """
-        Put the parts together.
+        Create an endpoint of the parts of a URL.
 
-        :param port: ``None`` for the scheme's own.
-        :param argument: The URL they are from; ``""`` when the caller gave the parts.
-        :raises ValueError: If one of them cannot be part of a URL.
+        :param port: The port; ``None`` for the scheme's default port.
+        :param argument: The caller's name of the URL; ``""`` if the caller passed the parts.
+        :raises TypeError: If the host or the path is not text.
+        :raises ValueError: If a part cannot be part of a URL.
         """
         for part, value in (("host", host), ("path", path)):
             if not isinstance(value, str):
                 raise TypeError(f"{part}: expected text, got {type(value).__name__}")
         name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         if not name or any(char in "/?#@[]\\%" or char.isspace() for char in name):
-            raise ValueError(f"{argument or 'host'}: a host name or an IP address was expected")
+            raise ValueError(
+                f"{argument or 'host'}: expected a host name or an IP address, got"
+                f" {'another text' if host else 'none'}"
+            )
         if port is None:
             port = 443 if secure else 80
         if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
-            raise ValueError(f"{argument or 'port'}: a port from 1 to 65535 was expected")
+            raise ValueError(f"{argument or 'port'}: expected a port from 1 to 65535, got {port!r}")
         if path and (
             not path.startswith("/")
             or path.startswith("//")  # requests sends such a path with a single slash
             or any(char in "?#" or char.isspace() for char in path)
         ):
-            raise ValueError(f"{argument or 'path'}: a path such as '/mcs/v1' was expected")
+            raise ValueError(
+                f"{argument or 'path'}: expected a path such as '/mcs/v1', got another text"
+            )
         endpoint = cls(secure, name.lower(), port, path or "/")
         try:
             requests.Request("GET", endpoint.url).prepare()
         except (failures.RequestException, ValueError):
-            raise ValueError(f"{argument or 'host'}: it cannot be read as a URL") from None
+            raise ValueError(
+                f"{argument or 'host'}: expected a host name or an IP address, got another text"
+            ) from None
         return endpoint

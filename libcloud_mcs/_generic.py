@@ -1,4 +1,4 @@
-"""Actions of which only the name is known: their parameters, and the trees of their responses."""
+"""Actions that are known by name only: their parameters, and the trees of their responses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from libcloud_mcs._arguments import required_text, type_name, writable
+from libcloud_mcs._arguments import encodable, required_text, type_name
 from libcloud_mcs.actions import ACTIONS, Action, Kind
 
 __all__ = ["canonical", "generic_action", "wire_parameters"]
@@ -30,12 +30,12 @@ _VALUES = "text, a number, True, False or a list of these"
 
 def generic_action(name: str, kind: Kind) -> Action:
     """
-    Return the entry of an action whose result has any shape.
+    Return the table entry of an action whose result may have any shape.
 
     :param name: The name on the wire.
-    :param kind: The kind; an action of the table keeps the table's.
+    :param kind: The kind of an action that is not in the table. Other actions keep their kind.
     :raises TypeError: If the name is not text, or the kind is not a :class:`Kind`.
-    :raises ValueError: If an action cannot have this name.
+    :raises ValueError: If the name is not one of an action.
     """
     if not _ACTION.fullmatch(required_text(name, "action")):
         raise ValueError(f"action: expected ASCII letters and digits, got {name!r}")
@@ -48,13 +48,13 @@ def generic_action(name: str, kind: Kind) -> Action:
 
 def wire_parameters(params: Mapping[str, Any] | None) -> dict[str, str]:
     """
-    Return parameters as the wire has them.
+    Return the wire form of parameters.
 
-    :param params: Values by their names: text, numbers, booleans, or lists of these, which become
-        ``Name.1``, ``Name.2``, …
-    :raises TypeError: If the parameters are not a mapping, a name is not text, or a value has
+    :param params: The values by their names: text, numbers, booleans, or lists of these, which
+        become ``Name.1``, ``Name.2``, …
+    :raises TypeError: If the parameters are not a mapping, a name is not text, or a value is of
         another type.
-    :raises ValueError: If a name cannot be that of a parameter or belongs to every request, or a
+    :raises ValueError: If a name is not one of a parameter or is reserved for every request, or a
         value cannot be sent.
     """
     if params is None:
@@ -70,7 +70,8 @@ def wire_parameters(params: Mapping[str, Any] | None) -> dict[str, str]:
         for key, text in _entries(name, value):
             if key in _COMMON:
                 raise ValueError(
-                    f"params[{key!r}]: expected a parameter of the action, got one of every request"
+                    f"params[{key!r}]: expected a parameter of the action, got one that is part of"
+                    " every request"
                 )
             if key in sent:
                 raise ValueError(f"params[{key!r}]: expected this parameter once, got it twice")
@@ -93,7 +94,7 @@ def _entries(name: str, value: object) -> list[tuple[str, str]]:
 
 def _text(value: object, argument: str, expected: str) -> str:
     if isinstance(value, str):
-        return writable(str.__str__(value), argument)
+        return encodable(str.__str__(value), argument)
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, int):
@@ -111,11 +112,12 @@ def canonical(content: Any) -> Any:
     """
     Return the content of a response in the form that XML and JSON have in common.
 
-    XML does not tell a list of one from a single record, nor an empty list from an empty record. So
-    in a ``<Thing>Set`` the value of ``<Thing>`` is always a list. Elsewhere, a list of one is the
-    single value, an empty record is ``""``, and an empty list is left out.
+    XML does not distinguish a list of one from a single record, nor an empty list from an empty
+    record. So in a ``<Thing>Set`` the value of ``<Thing>`` is always a list. Elsewhere, a list of
+    one is the single value, an empty record is ``""``, and an empty list is left out.
 
     :param content: The content of the root: ``dict``, ``list`` and ``str``.
+    :return: The content in the common form.
     """
     return _canonical(content, "")
 

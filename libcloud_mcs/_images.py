@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["create"]
 
-#: The longest pause in seconds between two queries.
-_LONGEST_PAUSE = 5.0
+#: The longest delay in seconds between two queries.
+_MAX_DELAY = 5.0
 
 
 def create(
     connection: MCSConnection, params: Mapping[str, str], list_all: Callable[[], list[NodeImage]]
 ) -> NodeImage:
     """
-    Create an image (``CreateTemplate``) and return it as soon as it is listed.
+    Create an image (``CreateTemplate``), and return the image as soon as it is listed.
 
-    The response has no ID. The image is the one of that name that was not there before.
+    The response has no ID. The new image is the image of that name that did not exist before.
 
     :param params: The parameters of the action.
-    :param list_all: Lists all images.
+    :param list_all: The function that lists all images.
     :raises MCSError: If the image was not created, or was accepted and not listed in time.
-    :raises OutcomeUnknownError: If it may have been created, and was not seen.
+    :raises OutcomeUnknownError: If the image may have been created, but is not listed.
     """
     name = params["Name"]
     before = {image.id for image in list_all()}
@@ -54,7 +54,7 @@ def create(
 def _listed(
     connection: MCSConnection, name: str, query: Callable[[], NodeImage | None]
 ) -> NodeImage:
-    """Return an accepted image once it is listed, within the deadline of a call."""
+    """Return an accepted image as soon as it is listed, within the deadline of a call."""
     accepted = f"the image {name!r} was accepted, but "
     end = time.monotonic() + connection.deadline
     for tries in itertools.count(1):
@@ -64,16 +64,16 @@ def _listed(
                     return image
         except MCSError as error:
             reason = f"the images could not be listed: {error}"
-            raise _accepted(connection, accepted + reason) from error
-        delay = min(connection.backoff_delay(tries), _LONGEST_PAUSE)
+            raise _error(connection, accepted + reason) from error
+        delay = min(connection.backoff_delay(tries), _MAX_DELAY)
         if time.monotonic() + delay >= end:
             break
         time.sleep(delay)
-    raise _accepted(
+    raise _error(
         connection,
-        f"{accepted}not listed within {connection.deadline:g} s; list_images() lists it later",
+        f"{accepted}not listed within {connection.deadline:g} s; list_images() may list it later",
     )
 
 
-def _accepted(connection: MCSConnection, message: str) -> MCSError:
+def _error(connection: MCSConnection, message: str) -> MCSError:
     return MCSError(message, action="CreateTemplate", driver=connection.driver)

@@ -1,7 +1,7 @@
 """
-Texts of SSH keys: reads files, and says what a text is where another one was expected.
+Texts and files of SSH keys.
 
-No message quotes a text or a path: either may be a private key.
+No message quotes a text or a path, since either may be a private key.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ import os
 import re
 from typing import NamedTuple
 
-from libcloud_mcs._arguments import type_name, writable
+from libcloud_mcs._arguments import encodable, type_name
 
 __all__ = [
     "PUBLIC",
     "PublicKey",
-    "decoded",
-    "is_text",
-    "private_text",
+    "check_private_key",
+    "decode",
+    "invalid_key",
+    "is_key_text",
     "public_key",
     "read_file",
-    "wrong",
 ]
 
-#: What a public key has to be.
+#: The expected form of a public key, for messages.
 PUBLIC = "one public key in OpenSSH's form ('ssh-rsa AAAA…')"
-#: A key of 16,384 bits takes a fifth of it.
-_LONGEST = 64 * 1024
+#: The maximum length in bytes, five times that of a key of 16,384 bits.
+_MAX_LENGTH = 64 * 1024
 _ENCODED = "a text in UTF-16 or with control characters; save it as UTF-8"
 
 _KEY_LINE = re.compile(r"(?:ssh|ecdsa|sk-ssh|sk-ecdsa)-[\w@.-]+[ \t]+AAAA", re.ASCII)
 _LINE_END = re.compile(r"\r\n?|\n")
 
-_SHOWS = "'ssh-keygen -y -f FILE' shows its public key"
-_CONVERTS = "'ssh-keygen -i -f FILE' converts it"
+_SHOW_PUBLIC = "'ssh-keygen -y -f FILE' shows its public key"
+_CONVERT = "'ssh-keygen -i -f FILE' converts it"
 _PRIVATE = re.compile(r"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY", re.MULTILINE)
 
 
 class _Form(NamedTuple):
-    """A form of keys that is not accepted, or a key's neighbour."""
+    """A form of keys or certificates that is not accepted."""
 
-    #: How a line of the text begins, as a pattern.
+    #: The pattern of the beginning of a line.
     begin: str
-    #: What such a text is.
+    #: The description of such a text, for messages.
     got: str
-    #: What to do where a public key was expected.
+    #: The advice where a public key is expected.
     for_public: str = ""
-    #: What to do where a private key was expected.
+    #: The advice where a private key is expected.
     for_private: str = ""
 
 
@@ -59,8 +59,8 @@ _FORMS = (
         "'puttygen FILE -L' shows its public key",
         "'puttygen FILE -O private-openssh -o NEW' converts it",
     ),
-    _Form("---- BEGIN SSH2 PUBLIC KEY", "a public key in the form of RFC 4716", _CONVERTS),
-    _Form("---- BEGIN SSH2", "a private key in the form of SSH2", _CONVERTS, _CONVERTS),
+    _Form("---- BEGIN SSH2 PUBLIC KEY", "a public key in the form of RFC 4716", _CONVERT),
+    _Form("---- BEGIN SSH2", "a private key in the form of SSH2", _CONVERT, _CONVERT),
     _Form(
         "-----BEGIN PUBLIC KEY",
         "a public key in PEM",
@@ -89,13 +89,13 @@ class PublicKey(NamedTuple):
     fingerprint: str
 
 
-def wrong(argument: str, expected: str, got: str, hint: str = "") -> ValueError:
-    """Create the error of a key that is not what was expected."""
+def invalid_key(argument: str, expected: str, got: str, hint: str = "") -> ValueError:
+    """Create the error of a text that is not the expected key."""
     return ValueError(f"{argument}: expected {expected}, got {got}{hint and '; ' + hint}")
 
 
-def is_text(value: str) -> bool:
-    """Distinguish the text of a key, in any form, from the path of a file."""
+def is_key_text(value: str) -> bool:
+    """Check whether a text is the text of a key in any form, not the path of a file."""
     marks = ("-----BEGIN", "---- BEGIN", "PuTTY-User-Key-File-", "\n", "\r")
     return any(mark in value for mark in marks) or bool(_KEY_LINE.search(value))
 
@@ -104,110 +104,113 @@ def read_file(path: str | os.PathLike[str], argument: str, expected: str) -> str
     """
     Read the file of a key.
 
-    :param path: The file's path; ``~`` is expanded.
+    :param path: The path of the file; ``~`` is expanded.
     :param argument: The caller's name of the argument.
-    :param expected: The key that is expected in the file.
+    :param expected: The description of the expected key.
+    :return: The text of the file.
     :raises OSError: If the file cannot be read.
-    :raises TypeError: If the path is not a path.
-    :raises ValueError: If the path cannot be one, or the file is not a short text in UTF-8.
+    :raises TypeError: If the path is neither text nor a path object.
+    :raises ValueError: If the path has an invalid value, or the file is not a short text in UTF-8.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"{argument}: expected the path of a file, got {type_name(path)}")
     name = os.path.expanduser(os.fsdecode(path))
-    if is_text(name):
+    if is_key_text(name):
         raise ValueError(f"{argument}: expected the path of a file, got the text of a key")
     if not name.strip():
         raise ValueError(f"{argument}: expected the path of a file, got a blank text")
     try:
         with open(name, "rb") as file:
-            data = file.read(_LONGEST + 1)
+            data = file.read(_MAX_LENGTH + 1)
     except ValueError:
-        # A NUL, or half a character.
+        # A NUL, or a surrogate.
         raise ValueError(
-            f"{argument}: expected the path of a file, got text that cannot be one"
+            f"{argument}: expected the path of a file, got text that is not a path"
         ) from None
-    return decoded(data, argument, expected)
+    return decode(data, argument, expected)
 
 
-def decoded(data: bytes, argument: str, expected: str) -> str:
+def decode(data: bytes, argument: str, expected: str) -> str:
     """
     Decode the bytes of a key.
 
     :raises ValueError: If the bytes are not a short text in UTF-8.
     """
-    if len(data) > _LONGEST:
-        raise wrong(argument, expected, f"more than {_LONGEST} bytes")
+    if len(data) > _MAX_LENGTH:
+        raise invalid_key(argument, expected, f"more than {_MAX_LENGTH} bytes")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise wrong(argument, expected, _ENCODED)
+        raise invalid_key(argument, expected, _ENCODED)
     try:
         return data.decode()
     except UnicodeDecodeError:
         # Without the cause, which has the bytes.
-        raise wrong(argument, expected, "bytes that are not text in UTF-8") from None
+        raise invalid_key(argument, expected, "bytes that are not text in UTF-8") from None
 
 
-def checked(text: str, argument: str, expected: str) -> str:
+def _check_text(text: str, argument: str, expected: str) -> str:
     """
-    Check the text of a key, and read over its byte order mark.
+    Check the text of a key.
 
-    :raises ValueError: If the text is empty or too long, or cannot be the text of any key.
+    :return: The text without a byte order mark and surrounding spaces.
+    :raises ValueError: If the text is empty, too long, or not the text of a key.
     """
-    text = writable(text, argument).removeprefix("\ufeff").strip()
+    text = encodable(text, argument).removeprefix("\ufeff").strip()
     if not text:
-        raise wrong(argument, expected, "an empty text")
-    if len(text) > _LONGEST:
-        raise wrong(argument, expected, f"a text of {len(text)} characters")
+        raise invalid_key(argument, expected, "an empty text")
+    if len(text) > _MAX_LENGTH:
+        raise invalid_key(argument, expected, f"a text of {len(text)} characters")
     if "\0" in text:
-        raise wrong(argument, expected, _ENCODED)
+        raise invalid_key(argument, expected, _ENCODED)
     return text
 
 
 def public_key(text: str, argument: str) -> PublicKey:
     """
-    Read a public key in OpenSSH's form. Blank lines and lines with ``#`` around it are left out.
+    Read a public key in OpenSSH's form. Blank lines and lines with ``#`` are ignored.
 
-    :raises ValueError: If the text is anything else, or more than one key.
+    :raises ValueError: If the text has another form, or more than one key.
     """
-    text = checked(text, argument, PUBLIC)
+    text = _check_text(text, argument, PUBLIC)
     if form := _form(text):
-        raise wrong(argument, PUBLIC, form.got, form.for_public)
+        raise invalid_key(argument, PUBLIC, form.got, form.for_public)
     if _PRIVATE.search(text):
-        raise wrong(argument, PUBLIC, "a private key", _SHOWS)
+        raise invalid_key(argument, PUBLIC, "a private key", _SHOW_PUBLIC)
     lines = [line.strip() for line in _LINE_END.split(text)]
     lines = [line for line in lines if line and not line.startswith("#")]
     if len(lines) != 1:
-        raise wrong(argument, PUBLIC, f"{len(lines)} lines" if lines else "comments alone")
+        raise invalid_key(argument, PUBLIC, f"{len(lines)} lines" if lines else "comments alone")
     (line,) = lines
     if not _KEY_LINE.match(line) and _KEY_LINE.search(line):
-        raise wrong(argument, PUBLIC, "a key with options in front of it", "leave them out")
+        raise invalid_key(argument, PUBLIC, "a key with options in front of it", "leave them out")
     words = line.split(None, 2)
     if len(words) < 2:
-        raise wrong(argument, PUBLIC, "a single word")
+        raise invalid_key(argument, PUBLIC, "a single word")
     try:
         blob = base64.b64decode(words[1], validate=True)
     except ValueError:
-        raise wrong(argument, PUBLIC, "a second word that is not base64") from None
-    if not _is_key(blob, words[0].encode()):
+        raise invalid_key(argument, PUBLIC, "a second word that is not base64") from None
+    if not _is_key_blob(blob, words[0].encode()):
         got = "a second word that is not a whole key of the type that the first names"
-        raise wrong(argument, PUBLIC, got)
+        raise invalid_key(argument, PUBLIC, got)
     return PublicKey(line, hashlib.md5(blob, usedforsecurity=False).digest().hex(":"))
 
 
-def private_text(text: str, argument: str, expected: str) -> str:
+def check_private_key(text: str, argument: str, expected: str) -> str:
     """
-    Check the text of a private key, without reading the key.
+    Check the form of a private key's text. The key itself is not read.
 
-    :raises ValueError: If the text is in another form, or of another thing.
+    :return: The text with a final line end.
+    :raises ValueError: If the text has another form, or is not a private key.
     """
-    text = checked(text, argument, expected)
+    text = _check_text(text, argument, expected)
     if form := _form(text):
-        raise wrong(argument, expected, form.got, form.for_private)
+        raise invalid_key(argument, expected, form.got, form.for_private)
     if _PRIVATE.search(text):
         return text + "\n"
     if _KEY_LINE.search(text):
         hint = "the private key is in the file of that name without '.pub'"
-        raise wrong(argument, expected, "a public key", hint)
-    raise wrong(argument, expected, "a text in another form")
+        raise invalid_key(argument, expected, "a public key", hint)
+    raise invalid_key(argument, expected, "a text in another form")
 
 
 def _form(text: str) -> _Form | None:
@@ -217,8 +220,8 @@ def _form(text: str) -> _Form | None:
     return None
 
 
-def _is_key(blob: bytes, kind: bytes) -> bool:
-    """Check whether a blob is fields to its end, each behind its length, and the first the type."""
+def _is_key_blob(blob: bytes, kind: bytes) -> bool:
+    """Check whether a blob has only complete fields, each with its length, the first the type."""
     fields = []
     while blob:
         size = int.from_bytes(blob[:4], "big")

@@ -1,4 +1,4 @@
-"""Lists of an endpoint: one page, chunks of IDs or names, whole lists."""
+"""Lists of an endpoint: single pages, chunks of IDs or names, complete lists."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from libcloud.compute.base import Node
 
-from libcloud_mcs._arguments import node_name, required_id, several_things
+from libcloud_mcs._arguments import items_or_keys, node_name, required_id
 from libcloud_mcs._convert import integer
 from libcloud_mcs._outcomes import is_refusal
 from libcloud_mcs._paging import Fetch, collect
@@ -32,8 +32,8 @@ class Lists:
     """
     The lists that one connection can fetch.
 
-    :param page_size: The number of rows to ask for in one request.
-    :param concurrency: The highest number of requests in flight.
+    :param page_size: The number of rows that one request asks for.
+    :param concurrency: The highest number of simultaneous requests.
     """
 
     def __init__(self, connection: MCSConnection, page_size: int, concurrency: int) -> None:
@@ -41,18 +41,27 @@ class Lists:
         self._page_size = page_size
         self._concurrency = concurrency
 
-    def whole(
+    def fetch_all(
         self,
         action: str,
         read: Callable[[list[Row]], list[T]],
         identity: Callable[[T], Hashable],
         params: Mapping[str, str] | None = None,
         ex_filters: Filters | None = None,
-        most: int | None = None,
+        max_rows: int | None = None,
     ) -> list[T]:
-        """Fetch a whole list, page by page."""
+        """
+        Fetch a complete list, page by page.
+
+        :param action: The name of the action.
+        :param read: The function that converts the rows of a page.
+        :param identity: The function that returns the ID of a row.
+        :param params: The parameters of the action, without filters and the page.
+        :param ex_filters: The caller's filters.
+        :param max_rows: The highest possible number of rows, where it is known.
+        """
         fetch = self.fetcher(action, read, params, ex_filters)
-        return collect(fetch, identity, most, self._concurrency)
+        return collect(fetch, identity, max_rows, self._concurrency)
 
     def fetcher(
         self,
@@ -63,17 +72,17 @@ class Lists:
     ) -> Fetch[T]:
         """Return the function that fetches one page of a list and converts its rows."""
         entry = ACTIONS[action]
-        wanted = {**(params or {}), **filters(entry, ex_filters)}
+        selection = {**(params or {}), **filters(entry, ex_filters)}
         limit = {"Limit": str(self._page_size)}
 
         def fetch(offset: int) -> tuple[list[T], int | None]:
             page = {**limit, "Offset": str(offset)}
             try:
-                return self._connection.call(action, wanted | page, rows_and_total)
+                return self._connection.call(action, selection | page, rows_and_total)
             except MCSError as error:
-                if wanted or not limit or not is_refusal(error):
+                if selection or not limit or not is_refusal(error):
                     raise
-                # The request has nothing to refuse but a limit that is too high here.
+                # Only the limit can be refused: it is too high for this endpoint.
                 limit.clear()
                 return fetch(offset)
 
@@ -94,55 +103,56 @@ def named_nodes(
 
     :param ex_node_ids: Nodes, their IDs or their names.
     :param ex_names: Names, or the nodes that have them.
-    :param list_some: Lists the nodes that match some parameters of ``DescribeInstances``, and
-        perhaps others; its second argument is the highest possible number of them, if it is known.
-    :param list_all: Lists all nodes.
+    :param list_some: The function that lists the nodes that match some parameters of
+        ``DescribeInstances``, and perhaps others. Its second argument is the highest possible
+        number of nodes, if it is known.
+    :param list_all: The function that lists all nodes.
     """
-    wanted = [] if ex_node_ids is None else several_things(ex_node_ids, "ex_node_ids")
-    ids = {required_id(node, Node, "ex_node_ids"): node for node in wanted}
-    wanted = [] if ex_names is None else several_things(ex_names, "ex_names")
-    names = dict.fromkeys(node_name(node, "ex_names") for node in wanted)
-    found = {
+    by_id = [] if ex_node_ids is None else items_or_keys(ex_node_ids, "ex_node_ids")
+    ids = {required_id(node, Node, "ex_node_ids"): node for node in by_id}
+    by_name = [] if ex_names is None else items_or_keys(ex_names, "ex_names")
+    names = dict.fromkeys(node_name(node, "ex_names") for node in by_name)
+    nodes = {
         node.id: node
         for node in _in_chunks(
             list(ids),
             lambda some: list_some(numbered("InstanceId", some), len(some)),
             list_all,
         )
-        # The endpoint takes names for IDs, too.
+        # The endpoint accepts names as IDs.
         if node.id in ids or isinstance(ids.get(node.name), str)
     }
-    seen = {node.id for node in found.values()} | {node.name for node in found.values()}
+    matched = {node.id for node in nodes.values()} | {node.name for node in nodes.values()}
     names |= dict.fromkeys(
-        text for text, node in ids.items() if isinstance(node, str) and text not in seen
+        text for text, node in ids.items() if isinstance(node, str) and text not in matched
     )
     for node in _in_chunks(
         list(names), lambda some: list_some(numbered("InstanceName", some), None), list_all
     ):
         if node.name in names:
-            found[node.id] = node
-    return list(found.values())
+            nodes[node.id] = node
+    return list(nodes.values())
 
 
 def _in_chunks(
-    wanted: list[str],
+    named: list[str],
     list_some: Callable[[list[str]], list[T]],
     list_all: Callable[[], list[T]],
 ) -> list[T]:
     """
     List the things with some IDs or names, and perhaps others.
 
-    :param wanted: The IDs or names.
-    :param list_some: Lists the things with as many IDs or names as one request can have.
-    :param list_all: Lists all things, where the endpoint refuses an ID or name.
+    :param named: The IDs or names.
+    :param list_some: The function that lists the things of one request's IDs or names.
+    :param list_all: The function that lists all things, if the endpoint refuses an ID or name.
     """
-    found: list[T] = []
-    for start in range(0, len(wanted), _NAMES_PER_REQUEST):
+    things: list[T] = []
+    for start in range(0, len(named), _NAMES_PER_REQUEST):
         try:
-            found += list_some(wanted[start : start + _NAMES_PER_REQUEST])
+            things += list_some(named[start : start + _NAMES_PER_REQUEST])
         except MCSError as error:
             if not is_refusal(error):
                 raise
-            # Perhaps a thing does not exist. Only the whole list can tell which.
+            # A thing may not exist. Only the complete list shows which.
             return list_all()
-    return found
+    return things

@@ -1,8 +1,8 @@
 """
-What became of a request: an answer that was understood, or the error that says so.
+The outcome of a request: the result of a response, or an error.
 
-Whether an action is certain not to have been carried out is decided here, by its kind: see the
-table in ``docs/reliability.md``.
+The kind of the action and the event decide whether a request may be retried, failed, or has an
+unknown outcome: see the table in ``docs/reliability.md``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ from libcloud_mcs.errors import (
     RateLimitError,
 )
 
-__all__ = ["VERDICTS", "Event", "Verdict", "failed", "is_refusal", "nothing_done", "understood"]
+__all__ = [
+    "VERDICTS",
+    "Event",
+    "Verdict",
+    "is_refusal",
+    "may_be_executed",
+    "read_response",
+    "transport_error",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +47,7 @@ Params = Mapping[str, str]
 
 
 class Event(Enum):
-    """What came of a request, in the words of ``docs/reliability.md``."""
+    """A way in which a request fails, in the words of ``docs/reliability.md``."""
 
     NO_CONNECTION = "no connection"
     CONNECTION_LOST = "a connection lost later"
@@ -50,7 +58,7 @@ class Event(Enum):
 
 
 class Verdict(Enum):
-    """What follows from an event."""
+    """The consequence of an event."""
 
     RETRY = "again"
     ERROR = "error"
@@ -61,8 +69,8 @@ def _verdicts(read: Verdict, change: Verdict, billed: Verdict) -> dict[Kind, Ver
     return {Kind.READ: read, Kind.CHANGE: change, Kind.BILLED: billed}
 
 
-#: What follows from an event for each kind of action. A refusal, a redirect or a refused
-#: certificate is an error for all of them.
+#: The consequence of each event for each kind of action. A refusal, a redirect or a refused
+#: certificate is an error for all kinds.
 VERDICTS: dict[Event, dict[Kind, Verdict]] = {
     Event.NO_CONNECTION: _verdicts(Verdict.RETRY, Verdict.RETRY, Verdict.RETRY),
     Event.CONNECTION_LOST: _verdicts(Verdict.RETRY, Verdict.UNKNOWN, Verdict.UNKNOWN),
@@ -74,24 +82,24 @@ VERDICTS: dict[Event, dict[Kind, Verdict]] = {
 
 
 class _Result(Generic[T]):
-    """The result that a caller wants."""
+    """The result of a response that is a success."""
 
     def __init__(self, value: T) -> None:
         self.value = value
 
 
-#: The classes of statuses with a specific meaning.
+#: The exceptions for statuses with a specific meaning.
 _CLASSES: dict[int, type[MCSError]] = {
     401: InvalidCredentialsError,
     403: InvalidCredentialsError,
     404: NotFoundError,
     406: InsufficientBalanceError,
 }
-#: A clock that is off by more seconds than this is worth a word when credentials are refused.
-_CLOCK_IS_OFF = 60
+#: The error of a refusal mentions a difference of the clocks from so many seconds on.
+_CLOCK_TOLERANCE = 60
 
 
-def understood(
+def read_response(
     action: Action,
     params: Params,
     response: requests.Response,
@@ -100,31 +108,32 @@ def understood(
     via: str = "",
 ) -> T:
     """
-    Understand an answer.
+    Read a response.
 
-    :param params: What was asked.
-    :param read: The function that converts a parsed response.
-    :param via: The proxy between, as a message names it; ``""`` for none.
-    :raises MCSError: If the response is not a success. Its ``retryable`` says
-        whether the request may be sent again.
+    :param params: The parameters of the request.
+    :param read: The function that converts the parsed response.
+    :param via: The phrase for the proxy in a message; ``""`` without a proxy.
+    :return: The result of ``read``.
+    :raises MCSError: If the response is not a success. The attribute ``retryable`` says whether the
+        request may be retried.
     """
     status = response.status_code
     _log.debug("%s: HTTP %d, %d bytes", action.name, status, len(body))
     if 300 <= status < 400:
-        # Without a query or credentials, which may be secret; it may not be a URL at all.
-        where = re.split("[?#]", response.headers.get("Location", ""))[0][:200]
-        where = re.sub("//[^/]*@", "//", where)
-        error = MCSError(f"redirect to {where!r} refused: nothing was sent there")
+        # Without a query or credentials, which may be secret. The header may not be a URL at all.
+        target = re.split("[?#]", response.headers.get("Location", ""))[0][:200]
+        target = re.sub("//[^/]*@", "//", target)
+        error = MCSError(f"redirect to {target!r} refused; no request was sent there")
         error.http_code = status
         raise error
     result = _result(action, body, status, read)
     if isinstance(result, _Result):
         return result.value
     if isinstance(result, ErrorDocument):
-        error = _refused(action, params, response, result)
+        error = _api_error(action, params, response, result)
         error.code = result.code
     else:
-        error = _unreadable(action, params, response, body, result, via)
+        error = _malformed_error(action, params, response, body, result, via)
     error.http_code = status
     raise error
 
@@ -135,90 +144,95 @@ def _result(
     try:
         tree = parse_response(action, body)
         if status >= 400:
-            return MalformedAnswerError("an answer of success with an error's status")
+            return MalformedAnswerError("a successful response with the HTTP status of an error")
         return _Result(read(tree))
     except (ErrorDocument, MalformedAnswerError) as error:
         return error.with_traceback(None)
 
 
-def failed(action: Action, params: Params, url: str, error: Exception, via: str = "") -> MCSError:
+def transport_error(
+    action: Action, params: Params, url: str, error: Exception, via: str = ""
+) -> MCSError:
     """
-    Create the error of a request that got no answer.
+    Create the error of a request without a response.
 
-    :param params: What was asked.
-    :param url: Whom.
-    :param error: What went wrong.
-    :param via: The proxy between, as a message names it; ``""`` for none.
+    :param params: The parameters of the request.
+    :param url: The endpoint's URL.
+    :param error: The exception of the transport.
+    :param via: The phrase for the proxy in a message; ``""`` without a proxy.
     """
-    why = reason(error)
+    cause = reason(error)
     if certificate_refused(error):
-        whose = "a certificate" if via else "the endpoint's certificate"
-        return MCSError(f"{whose} was refused{via}: {why}")
+        certificate = "a certificate" if via else "the endpoint's certificate"
+        return MCSError(f"{certificate} was refused{via}: {cause}")
     if never_sent(error):
-        return _verdict(
-            Event.NO_CONNECTION, action, params, MCSError(f"no connection to {url}{via}: {why}")
+        return _event_error(
+            Event.NO_CONNECTION, action, params, MCSError(f"no connection to {url}{via}: {cause}")
         )
-    lost = MCSError(f"the connection{via} was lost: {why}")
-    return _verdict(Event.CONNECTION_LOST, action, params, lost)
+    lost = MCSError(f"the connection{via} was lost: {cause}")
+    return _event_error(Event.CONNECTION_LOST, action, params, lost)
 
 
-def _verdict(event: Event, action: Action, params: Params, error: MCSError) -> MCSError:
+def _event_error(event: Event, action: Action, params: Params, error: MCSError) -> MCSError:
     """Return the error of an event, or the error of an unknown outcome in its place."""
     verdict = VERDICTS[event][action.kind]
     if verdict is Verdict.UNKNOWN:
-        failed = "the endpoint failed: " if event in (Event.UNAVAILABLE, Event.BROKEN) else ""
-        return _unknown(action, params, failed + error.message)
+        prefix = "the endpoint failed: " if event in (Event.UNAVAILABLE, Event.BROKEN) else ""
+        return _unknown_outcome(action, params, prefix + error.message)
     error.retryable = verdict is Verdict.RETRY
     return error
 
 
 def is_refusal(error: MCSError) -> bool:
     """
-    Check whether the endpoint refused the things that a request names. The specification does not
-    say which 4xx means that: any that has no other meaning.
+    Check whether the endpoint refused the things that a request names.
+
+    The specification does not name the status of such a refusal. So any 4xx without another meaning
+    is one.
     """
-    # A 407 is a proxy's.
-    own = 400 <= error.http_code < 500 and error.http_code != 407
-    return own and type(error) in (MCSError, NotFoundError)
+    # A 407 is the response of a proxy.
+    from_endpoint = 400 <= error.http_code < 500 and error.http_code != 407
+    return from_endpoint and type(error) in (MCSError, NotFoundError)
 
 
-def nothing_done(error: BaseException) -> bool:
-    """Check whether an action was certainly not carried out: refused, or never sent."""
+def may_be_executed(error: BaseException) -> bool:
+    """Check whether an action may have been carried out: its request was sent and not refused."""
     if not isinstance(error, MCSError) or isinstance(error, OutcomeUnknownError):
-        return False
-    return error.http_code < 500
+        return True
+    return error.http_code >= 500
 
 
-def _refused(
-    action: Action, params: Params, response: requests.Response, refusal: ErrorDocument
+def _api_error(
+    action: Action, params: Params, response: requests.Response, document: ErrorDocument
 ) -> MCSError:
+    """Create the error of an error document, whatever the HTTP status."""
     status = response.status_code
     if status < 400:
-        # An error document is one whatever its status.
-        status = refusal.code or 400
-    message = refusal.message or "refused without a message"
+        status = document.code or 400
+    message = document.message or "refused without a message"
     if status == 429:
-        return _rate_limit(action, message, response)
+        return _rate_limit_error(action, message, response)
     if status >= 500:
-        return _broken(action, params, status, message)
+        return _server_error(action, params, status, message)
     if status in (401, 403):
-        message += _clock_words(response)
+        message += _clock_difference(response)
     return _CLASSES.get(status, MCSError)(message)
 
 
-def _clock_words(response: requests.Response) -> str:
-    there = _http_date(response.headers.get("Date", ""))
-    if there is None:
+def _clock_difference(response: requests.Response) -> str:
+    """Describe the difference of the two clocks for a message, ``""`` for a small one."""
+    endpoint_time = _http_date(response.headers.get("Date", ""))
+    if endpoint_time is None:
         return ""
-    seconds = (datetime.now(timezone.utc) - there).total_seconds()
-    if abs(seconds) < _CLOCK_IS_OFF:
+    seconds = (datetime.now(timezone.utc) - endpoint_time).total_seconds()
+    if abs(seconds) < _CLOCK_TOLERANCE:
         return ""
-    off = timedelta(seconds=round(abs(seconds)))
-    where = "ahead of" if seconds > 0 else "behind"
-    return f"; this machine's clock is {off} {where} the endpoint's"
+    difference = timedelta(seconds=round(abs(seconds)))
+    direction = "ahead of" if seconds > 0 else "behind"
+    return f"; this machine's clock is {difference} {direction} the endpoint's"
 
 
-def _unreadable(
+def _malformed_error(
     action: Action,
     params: Params,
     response: requests.Response,
@@ -226,34 +240,35 @@ def _unreadable(
     error: MalformedAnswerError,
     via: str,
 ) -> MCSError:
+    """Create the error of a response that is not a document of the API."""
     status = response.status_code
     if status < 300:
         error.message += f" (received{via})" if via else ""
-        return _verdict(Event.UNREADABLE, action, params, error)
-    message = f"no answer of the API{via}: {excerpt(body, action)}"
+        return _event_error(Event.UNREADABLE, action, params, error)
+    message = f"not a response of the API{via}: {excerpt(body, action)}"
     if status == 429:
-        return _rate_limit(action, message, response)
+        return _rate_limit_error(action, message, response)
     if status >= 500:
-        return _broken(action, params, status, message)
+        return _server_error(action, params, status, message)
     return MCSError(message)
 
 
-def _broken(action: Action, params: Params, status: int, message: str) -> MCSError:
+def _server_error(action: Action, params: Params, status: int, message: str) -> MCSError:
     event = Event.UNAVAILABLE if status == 503 else Event.BROKEN
-    return _verdict(event, action, params, MCSError(message))
+    return _event_error(event, action, params, MCSError(message))
 
 
-def _unknown(action: Action, params: Params, message: str) -> OutcomeUnknownError:
+def _unknown_outcome(action: Action, params: Params, message: str) -> OutcomeUnknownError:
     find_out = action.find_out.format_map(params)
-    tells = f"; {find_out} tells" if find_out else ""
+    advice = f"; {find_out} shows whether it was" if find_out else ""
     return OutcomeUnknownError(
-        f"it may have been carried out, or not{tells}: {message}",
+        f"the action may have been carried out{advice}: {message}",
         asked=dict(params),
         find_out=find_out,
     )
 
 
-def _rate_limit(action: Action, message: str, response: requests.Response) -> RateLimitError:
+def _rate_limit_error(action: Action, message: str, response: requests.Response) -> RateLimitError:
     verdict = VERDICTS[Event.RATE_LIMITED][action.kind]
     error = RateLimitError(message, retryable=verdict is Verdict.RETRY)
     error.retry_after = _retry_after(response.headers.get("Retry-After", ""))
@@ -261,7 +276,8 @@ def _rate_limit(action: Action, message: str, response: requests.Response) -> Ra
 
 
 def _retry_after(value: str) -> float:
-    # Seconds, or a date; anything else says nothing.
+    """Return the seconds of a ``Retry-After`` header, ``0`` if the header is missing or invalid."""
+    # The value is a number of seconds or a date.
     value = value.strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
@@ -272,7 +288,7 @@ def _retry_after(value: str) -> float:
 
 
 def _http_date(value: str) -> datetime | None:
-    """Read the date of a header, ``None`` where it is not valid."""
+    """Return the date of a header, ``None`` if the header is missing or invalid."""
     try:
         moment = email.utils.parsedate_to_datetime(value)
     except (TypeError, ValueError):

@@ -1,11 +1,11 @@
 """
-Whole lists from an endpoint that answers in pages.
+Complete lists from an endpoint that returns pages.
 
-The endpoint's paging is not known for certain: its default limit, its highest limit, and whether
-responses have a total. Rows may also appear and disappear between two pages, which moves all rows
-behind them. So each page but the first starts with the last row of the page before: where that row
-differs, the rows have moved. :func:`collect` repeats the pass then; :func:`pages`, which has
-returned rows by then, goes back to the rows that it knows.
+Some facts about the endpoint's paging are uncertain: the default limit, the highest limit, and
+whether responses have a total. Rows may also appear and disappear between two pages, which shifts
+all later rows. So each page but the first starts with the last row of the previous page. If that
+row differs, the rows have shifted. Then :func:`collect` repeats the pass. :func:`pages` has already
+yielded rows, and returns to an offset at which it recognizes a row.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from libcloud_mcs._concurrency import Workers
 __all__ = ["Fetch", "collect", "pages"]
 
 T = TypeVar("T")
-#: Returns the rows from an offset on, and the endpoint's total where there is one.
+#: A function that returns the rows from an offset on, and the endpoint's total or ``None``.
 Fetch = Callable[[int], tuple[list[T], "int | None"]]
 
-_PASSES = 3
-#: After so many pages in a row that do not join, the endpoint may ignore offsets.
-_MISSES = 20
-#: An offset behind the end of every list.
+#: The highest number of passes over a list that changes.
+_MAX_PASSES = 3
+#: After so many consecutive pages that do not join, the endpoint may ignore offsets.
+_MAX_MISSES = 20
+#: An offset beyond the end of every list.
 _BEYOND = 10**9
 
 
 def collect(
     fetch: Fetch[T],
     identity: Callable[[T], Hashable],
-    most: int | None = None,
+    max_rows: int | None = None,
     concurrency: int = 1,
 ) -> list[T]:
     """
@@ -40,27 +41,27 @@ def collect(
 
     :param fetch: The function that fetches one page.
     :param identity: The function that returns the ID of a row.
-    :param most: The highest possible number of rows, where it is known.
-    :param concurrency: The number of pages that may be fetched at once, from several threads, after
-        a first page with a total.
-    :return: The rows in the endpoint's order, each once. Where rows changed during every pass, all
-        rows that were seen.
+    :param max_rows: The highest possible number of rows, where it is known.
+    :param concurrency: The highest number of pages that are fetched simultaneously, after a first
+        page with a total.
+    :return: The rows in the endpoint's order, each once. If rows changed during every pass, the
+        rows of all passes.
     """
     passes: list[dict[Hashable, T]] = []
-    for _ in range(_PASSES):
+    for _ in range(_MAX_PASSES):
         with _Prefetch(fetch, concurrency) as prefetch:
-            rows, consistent = _collect_once(prefetch, identity, most)
+            rows, consistent = _collect_once(prefetch, identity, max_rows)
         if consistent:
             return list(rows.values())
         passes.insert(0, rows)
-    seen: dict[Hashable, T] = {}
+    merged: dict[Hashable, T] = {}
     for rows in passes:
-        seen = {**seen, **{name: row for name, row in rows.items() if name not in seen}}
-    return list(seen.values())
+        merged = {**merged, **{name: row for name, row in rows.items() if name not in merged}}
+    return list(merged.values())
 
 
 def _collect_once(
-    fetch: Fetch[T], identity: Callable[[T], Hashable], most: int | None
+    fetch: Fetch[T], identity: Callable[[T], Hashable], max_rows: int | None
 ) -> tuple[dict[Hashable, T], bool]:
     """Return the rows of one pass by their IDs, and whether the rows are certainly complete."""
     rows: dict[Hashable, T] = {}
@@ -72,7 +73,7 @@ def _collect_once(
         repeats = repeats + 1 if same else 0
         first = first or page
         consistent = consistent and page.joins is not False and page.total == first.total
-        if repeats == 2 or (most is not None and len(rows) >= most):
+        if repeats == 2 or (max_rows is not None and len(rows) >= max_rows):
             # The same page three times: the endpoint has only this page.
             return rows, True
         if first.total is not None and page.end >= first.total:
@@ -85,14 +86,14 @@ def pages(
     fetch: Fetch[T], identity: Callable[[T], Hashable], concurrency: int = 1
 ) -> Iterator[list[T]]:
     """
-    Fetch the rows of a list page by page, and keep none.
+    Fetch the rows of a list page by page, without keeping them.
 
     :param fetch: The function that fetches one page.
     :param identity: The function that returns the ID of a row.
-    :param concurrency: The number of pages that may be fetched, and kept until they are needed, at
-        once.
-    :return: The pages, without rows of earlier pages. No row is missing that was there throughout,
-        as long as the endpoint keeps its order.
+    :param concurrency: The highest number of pages that are fetched simultaneously, and kept until
+        they are needed.
+    :return: The pages, without rows of earlier pages. Every row that exists throughout is included,
+        if the endpoint's order is stable.
     """
     yielded = _Yielded()
     first: list[int] = []
@@ -102,21 +103,21 @@ def pages(
             for page in _traverse(prefetch, lambda row: hash(identity(row)), start):
                 first, step = first or page.ids, max(step, len(page.ids))
                 if page.offset and page.ids == first and not takes_offsets:
-                    # Rows have moved, or the endpoint has only this page.
+                    # Rows have shifted, or the endpoint has only this page.
                     beyond, _ = fetch(_BEYOND)
                     if [hash(identity(row)) for row in beyond] == first:
                         return
                     takes_offsets = True
                 if yielded.is_gap_before(page):
-                    # Rows before this page are gone: the rows behind the known ones are further up.
+                    # Rows before this page were removed, so that the next rows have lower offsets.
                     start, misses = max(0, page.offset - step), misses + 1
-                    if misses % _MISSES == 0 and fetch(_BEYOND)[0]:
+                    if misses % _MAX_MISSES == 0 and fetch(_BEYOND)[0]:
                         return
                     break
                 if page.joins and page.offset:
                     misses = 0
-                if fresh := yielded.add(page):
-                    yield fresh
+                if new_rows := yielded.add(page):
+                    yield new_rows
                 if page.total is not None and page.end >= page.total:
                     return
             else:
@@ -124,14 +125,14 @@ def pages(
 
 
 class _Yielded:
-    """The hashes of the rows that were yielded: eight bytes a row, and a set once rows moved."""
+    """The hashes of all yielded rows: eight bytes for each row, and a set after rows have shifted."""
 
     def __init__(self) -> None:
         self._hashes = array("q")
         self._known: set[int] | None = None
 
     def is_gap_before(self, page: _Page[Any]) -> bool:
-        """Return whether rows may be missing between the yielded ones and a page."""
+        """Check whether rows may be missing between the yielded rows and a page."""
         if page.joins is True:
             return False
         if self._known is None:
@@ -139,27 +140,27 @@ class _Yielded:
         return page.joins is False and self._known.isdisjoint(page.ids[:1])
 
     def add(self, page: _Page[T]) -> list[T]:
-        """Return the rows of a page that were not yielded yet."""
+        """Return the rows of a page that were not yielded before, and record them."""
         if self._known is None:
             self._hashes.extend(page.ids[page.overlap :])
             return page.rows[page.overlap :]
         rows = zip(page.rows, page.ids, strict=True)
-        fresh = [row for row, each in rows if each not in self._known]
+        new_rows = [row for row, row_id in rows if row_id not in self._known]
         self._known.update(page.ids)
-        return fresh
+        return new_rows
 
 
 class _Page(Generic[T]):
     """
     One page of a traversal.
 
-    :ivar overlap: The number of rows that are the last rows of the page before.
-    :ivar offset: The offset of the first row behind the overlap.
-    :ivar end: The offset behind the last row.
-    :ivar rows: The rows, the overlap included.
+    :ivar overlap: The number of rows that repeat the last rows of the previous page.
+    :ivar offset: The offset of the first row after the overlap.
+    :ivar end: The offset after the last row.
+    :ivar rows: The rows with the overlap.
     :ivar ids: The IDs of the rows.
-    :ivar total: The endpoint's total, ``None`` where there is none.
-    :ivar joins: Whether no row is missing before this page; ``None`` where that cannot be told.
+    :ivar total: The endpoint's total, ``None`` without one.
+    :ivar joins: Whether no row is missing before this page; ``None`` if that is uncertain.
     """
 
     def __init__(
@@ -184,9 +185,9 @@ def _traverse(
     fetch: Fetch[T], identity: Callable[[T], Hashable], start: int = 0
 ) -> Iterator[_Page[T]]:
     """
-    Fetch pages from an offset on, each with the last row of the one before, to an empty page.
+    Fetch pages from an offset to an empty page, each with the last row of the previous page.
 
-    An endpoint that ignores offsets and has other rows each time has no such page.
+    An endpoint that ignores offsets and returns other rows each time has no empty page.
     """
     last: list[Any] = []
     joins: bool | None = start == 0
@@ -199,7 +200,7 @@ def _traverse(
         if len(rows) <= len(last):
             return
         misses = 0 if page.joins else misses + 1
-        if misses and misses % _MISSES == 0 and fetch(_BEYOND)[0]:
+        if misses and misses % _MAX_MISSES == 0 and fetch(_BEYOND)[0]:
             return
         # A page of one row cannot overlap: it would have no new row.
         last, joins = ids[-1:] if len(ids) > 1 else [], None
@@ -207,7 +208,7 @@ def _traverse(
 
 
 class _Prefetch(Generic[T]):
-    """Fetches pages before they are needed, at the offsets that full pages would have."""
+    """Fetches pages in advance, at the offsets of full pages."""
 
     def __init__(self, fetch: Fetch[T], concurrency: int) -> None:
         self._fetch = fetch

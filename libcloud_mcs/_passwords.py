@@ -15,25 +15,25 @@ from libcloud_mcs.errors import MCSError, PasswordNotReadyError, PrivateKeyRequi
 if TYPE_CHECKING:
     from libcloud_mcs.connection import MCSConnection
 
-__all__ = ["decrypted", "is_encrypted", "login", "login_if_any"]
+__all__ = ["decrypt", "is_encrypted", "query", "query_if_possible"]
 
 _log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
-_NOT_READY = "the node has no password yet; wait until it is running"
+_NOT_READY = "the node has no password yet; wait until the node is running"
 
 
-def login(connection: MCSConnection, node_id: str) -> Row:
+def query(connection: MCSConnection, node_id: str) -> Row:
     """
     Query the account and password of a node.
 
     :raises PasswordNotReadyError: If the node is still being created.
     """
     try:
-        response = _query(connection, node_id)
+        response = _password_data(connection, node_id)
     except MCSError as error:
-        # The specification does not say which 4xx it is. The node's state does.
+        # The specification does not name the 4xx of this case, but the node's state shows it.
         if not is_refusal(error) or _state(connection, node_id) is not NodeState.PENDING:
             raise
         raise PasswordNotReadyError(
@@ -48,15 +48,15 @@ def login(connection: MCSConnection, node_id: str) -> Row:
     return response
 
 
-def login_if_any(connection: MCSConnection, node_id: str, name: str) -> Row:
+def query_if_possible(connection: MCSConnection, node_id: str, name: str) -> Row:
     """
-    Query the account of a node that there is another way to log in to.
+    Query the account and password of a node, but accept that the request fails.
 
     :param name: The name of the node, for the log.
-    :return: The response, empty where the request failed.
+    :return: The response, empty if the request failed.
     """
     try:
-        return _query(connection, node_id)
+        return _password_data(connection, node_id)
     except MCSError as error:
         _log.warning(
             "logging in to the node %r without GetPasswordData, which failed: %s", name, error
@@ -65,11 +65,11 @@ def login_if_any(connection: MCSConnection, node_id: str, name: str) -> Row:
 
 
 def is_encrypted(response: Row) -> bool:
-    """Check whether a password is encrypted, with a key pair that the response names."""
+    """Check whether a password is encrypted: the response then names the key pair."""
     return bool(response.get("keypairId") or response.get("keypairName"))
 
 
-def decrypted(connection: MCSConnection, response: Row, key: Any) -> str:
+def decrypt(connection: MCSConnection, response: Row, key: Any) -> str:
     """
     Return the password of a response in clear.
 
@@ -82,15 +82,15 @@ def decrypted(connection: MCSConnection, response: Row, key: Any) -> str:
     if key is None:
         name = response.get("keypairName") or response.get("keypairId")
         raise PrivateKeyRequiredError(
-            f"private_key: the password is encrypted with the key pair {name!r}; its"
-            " private key is needed",
+            f"private_key: expected the private key of the key pair {name!r}, with which the"
+            " password is encrypted, got none",
             action="GetPasswordData",
             driver=connection.driver,
         )
     return keys.decrypt_password(password, key)
 
 
-def _query(connection: MCSConnection, node_id: str) -> Row:
+def _password_data(connection: MCSConnection, node_id: str) -> Row:
     return connection.call("GetPasswordData", {"InstanceId": node_id}, to_metadata)
 
 

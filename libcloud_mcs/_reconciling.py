@@ -1,4 +1,4 @@
-"""Calls whose outcome can be confirmed by a comparison of the states before and after them."""
+"""Calls whose outcome is confirmed by a comparison of the states before and after the call."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def reconcile(
     after_refusal: bool = False,
 ) -> T:
     """
-    Carry out an action, and query its effect where the outcome is unknown.
+    Carry out an action, and query its effect if the outcome is unknown.
 
-    :param call: Sends the request.
-    :param snapshot: Queries the state before the call; ``None`` means that no later state can
-        confirm the action.
-    :param confirm: Queries the state after the call, and compares it with the snapshot: the result
-        of the action, or a false value where the action has had no effect yet.
-    :param after_refusal: Whether a refusal is followed by a query as well.
+    :param call: The function that sends the request.
+    :param snapshot: The function that queries the state before the call. It returns ``None`` if no
+        later state can confirm the action.
+    :param confirm: The function that queries the state after the call, and compares it with the
+        snapshot. It returns the result of the action, or a false value without an effect so far.
+    :param after_refusal: Whether the effect is also queried after a refusal.
     :return: The result of the action.
     :raises MCSError: If the action failed, or its effect was not confirmed.
     """
@@ -57,9 +57,9 @@ def reconcile(
 
 def _confirmed(connection: MCSConnection, error: MCSError, query: Callable[[], T | None]) -> T:
     """
-    Return what a query finds, else raise the error of the action.
+    Return the result of a query. Raise the error of the action if the query finds no result.
 
-    After an unclear outcome the action may still be in progress, and the query is repeated.
+    After an unclear outcome the action may still be in progress. The query is then repeated.
     """
     unclear = isinstance(error, OutcomeUnknownError)
     queries = connection.max_tries if unclear else 1
@@ -67,11 +67,11 @@ def _confirmed(connection: MCSConnection, error: MCSError, query: Callable[[], T
         try:
             if result := query():
                 return result
-        except MCSError as failed:
-            error.message += f" (the check failed: {failed})"
+        except MCSError as check_error:
+            error.message += f" (the check failed: {check_error})"
             raise error from None
         if tries < queries:
             time.sleep(connection.backoff_delay(tries))
     if unclear:
-        error.message += " (checked: not done so far; it may still be in progress)"
+        error.message += " (checked: no effect so far; the action may still be in progress)"
     raise error from None

@@ -1,8 +1,8 @@
 """
-Bytes of an answer → a plain tree of ``dict``, ``list`` and ``str``, the same from XML and JSON.
+Conversion of a response's bytes to a tree of ``dict``, ``list`` and ``str``.
 
-The bytes are UTF-8 whatever their headers say, and all scalars are text, as XML has them: what is
-a number, a date or a boolean is for :mod:`libcloud_mcs._convert` to say.
+XML and JSON result in the same tree. The bytes are read as UTF-8, whatever the headers say. All
+scalars are text, as in XML: :mod:`libcloud_mcs._convert` converts numbers, dates and booleans.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["ErrorDocument", "excerpt", "parse_response", "without_signature"]
 
 _EXCERPT_LENGTH = 200
-#: What else than text a scalar may be in JSON, when numbers are read as text.
-_WORDS = (b"null", b"true", b"false")
+#: The scalars of JSON that are not text, when numbers are read as text.
+_NOT_TEXT = (b"null", b"true", b"false")
 _SIGNATURE = re.compile(r"(Signature(?:=|%3D))[A-Za-z0-9%+/=]+")
 
 
-class ErrorDocument(Exception):  # noqa: N818 - it is an answer: the connection makes an error of it
+class ErrorDocument(Exception):  # noqa: N818 - a document, not an error
     """
-    The answer is the API's error document.
+    The API's error document.
 
-    :ivar code: The error code, ``None`` when it is not a number.
-    :ivar message: The endpoint's words.
+    :ivar code: The error code, ``None`` if it is not a number.
+    :ivar message: The endpoint's message.
     """
 
     def __init__(self, code: int | None, message: str) -> None:
@@ -42,38 +42,38 @@ class ErrorDocument(Exception):  # noqa: N818 - it is an answer: the connection 
 
 def parse_response(action: Action, body: bytes) -> Any:
     """
-    Read the answer to an action.
+    Read the response to an action.
 
-    :param action: The action that was asked for.
-    :param body: The bytes of the answer, XML or JSON.
-    :return: The content of the answer: for ``return`` its text, else a ``dict``; in that of a set
-        the repeated element is always a list of ``dict``. Of an action with any result, the content
-        of the root as it came.
-    :raises ErrorDocument: If the answer is an error document.
-    :raises MalformedAnswerError: If it is anything else.
+    :param action: The requested action.
+    :param body: The bytes of the response, in XML or JSON.
+    :return: The result: for ``return`` its text, else a ``dict``. In a set, the repeated element is
+        always a list of ``dict``. For an action with any result, the unchanged content of the root.
+    :raises ErrorDocument: If the response is an error document.
+    :raises MalformedAnswerError: If the response is neither a result nor an error document.
     """
     text = body.removeprefix(codecs.BOM_UTF8).lstrip()
     try:
-        # Not by the content type: proxies and error pages get it wrong.
+        # Not by the content type, which proxies and error pages set incorrectly.
         root, content = _from_json(text) if text.startswith(b"{") else _from_xml(text)
         if root == "ErrorResponse":
             raise _error_document(content)
         if root != f"{action.name}Response":
-            raise ValueError(f"the root is {root[:80]!r}, not '{action.name}Response'")
-        return _shaped(action, content)
+            raise ValueError(f"expected the root '{action.name}Response', got {root[:80]!r}")
+        return _result_content(action, content)
     except (ValueError, RecursionError, SyntaxError) as error:
-        what = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        cause = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise MalformedAnswerError(
-            f"unusable answer: {what}; it begins: {excerpt(body, action)}", action=action.name
+            f"malformed response: {cause}; the response begins with {excerpt(body, action)}",
+            action=action.name,
         ) from None
 
 
 def excerpt(body: bytes, action: Action) -> str:
     """
-    Return the first words of an answer for a message, without what is secret in it.
+    Return the beginning of a response for a message, without signatures.
 
-    :param body: The bytes of the answer.
-    :param action: The action that was asked for.
+    :param body: The bytes of the response.
+    :param action: The requested action. The response to one with secrets is not shown.
     """
     if action.secret:
         return f"<{len(body)} bytes, not shown>"
@@ -83,12 +83,12 @@ def excerpt(body: bytes, action: Action) -> str:
 
 
 def without_signature(text: str) -> str:
-    """Return a text without the signatures that stand in it as in a URL."""
+    """Return a text without the signatures of the URLs in it."""
     return _SIGNATURE.sub(r"\1***", text)
 
 
 def _from_xml(body: bytes) -> tuple[str, Any]:
-    from lxml import etree  # whoever asks for JSON has no need of it
+    from lxml import etree  # imported when needed: JSON does not need it
 
     parser = etree.XMLParser(
         encoding="utf-8",
@@ -99,9 +99,9 @@ def _from_xml(body: bytes) -> tuple[str, Any]:
     )
     root = etree.fromstring(body, parser)
     if root.getroottree().docinfo.internalDTD is not None:
-        raise ValueError("a document type is not allowed in it")
+        raise ValueError("expected XML without a document type, got one")
     if b"xmlns" in body:
-        # A namespace changes no name here.
+        # Namespaces are ignored.
         for element in root.iter():
             element.tag = etree.QName(element).localname
     return root.tag, _xml_value(root)
@@ -113,7 +113,7 @@ def _xml_value(element: etree._Element) -> Any:
     tree: dict[str, Any] = {}
     for child in element:
         name = child.tag
-        # Nearly all elements are leaves: no call for them.
+        # Nearly all elements are leaves, which need no call.
         value = _xml_value(child) if len(child) else child.text or ""
         if name not in tree:
             tree[name] = value
@@ -125,18 +125,18 @@ def _xml_value(element: etree._Element) -> Any:
 
 
 def _from_json(body: bytes) -> tuple[str, Any]:
-    # Numbers stay as they are written: a decimal must not become a float on its way.
+    # Numbers stay text: a decimal must not become a float.
     document = json.loads(body.decode("utf-8"), parse_int=str, parse_float=str, parse_constant=str)
     if not isinstance(document, dict) or len(document) != 1:
-        raise ValueError("a single root was expected")
+        raise ValueError("expected a single root, got none or several")
     ((root, content),) = document.items()
-    if any(word in body for word in _WORDS):
+    if any(word in body for word in _NOT_TEXT):
         content = _json_value(content)
     return root, content
 
 
 def _json_value(value: Any) -> Any:
-    # In place: the document is not shared, and nearly all of it is text already.
+    # In place: the document is not shared, and nearly all values are already text.
     if isinstance(value, dict):
         for name in [name for name, item in value.items() if type(item) is not str]:
             if value[name] is None:
@@ -153,13 +153,13 @@ def _error_document(content: Any) -> ErrorDocument:
     error = content.get("Error") if isinstance(content, dict) else None
     if not isinstance(error, dict):
         raise ValueError("an error document without an error")
-    # Later answers have a record "error" in it, which has a message or details.
+    # The later service nests a record "error", which has a message or details.
     nested = error.get("error")
     records = [error, nested] if isinstance(nested, dict) else [error]
 
     def first(*names: str) -> Any:
-        found = (each.get(name, "") for name in names for each in records)
-        return next((value for value in found if value != ""), "")
+        values = (record.get(name, "") for name in names for record in records)
+        return next((value for value in values if value != ""), "")
 
     code, message = first("code"), first("message", "details")
     if not isinstance(code, str) or not isinstance(message, str):
@@ -167,30 +167,30 @@ def _error_document(content: Any) -> ErrorDocument:
     return ErrorDocument(int(code) if code.isascii() and code.isdigit() else None, message)
 
 
-def _shaped(action: Action, content: Any) -> Any:
+def _result_content(action: Action, content: Any) -> Any:
     if action.any_result:
         return "" if content is None else content
-    # An element without children reads as "" in XML, as does null in JSON as nothing at all.
+    # An element without children is "" in XML. A null in JSON is left out.
     content = _record(content, action.name + "Response")
     if not action.result_keys:
         return content
-    key = next((each for each in action.result_keys if each in content), None)
+    key = next((name for name in action.result_keys if name in content), None)
     if action.item_key:
         if content and key is None:
-            raise ValueError(f"it has no {action.result_keys[0]}")
-        return _shaped_set(action, content.get(key, ""))
+            raise ValueError(f"{action.result_keys[0]} is missing")
+        return _set_content(action, content.get(key, ""))
     if key is None:
-        raise ValueError(f"it has no {' or '.join(action.result_keys)}")
+        raise ValueError(f"{' or '.join(action.result_keys)} is missing")
     return content[key] if key == "return" else _record(content[key], key)
 
 
-def _shaped_set(action: Action, content: Any) -> dict[str, Any]:
+def _set_content(action: Action, content: Any) -> dict[str, Any]:
     rows = _record(content, action.result_keys[0])
     items = rows.get(action.item_key) or []
     if isinstance(items, dict):
         items = [items]
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise ValueError(f"{action.item_key} is not a list of records")
+        raise ValueError(f"{action.item_key}: expected a list of records, got another value")
     rows[action.item_key] = items
     return rows
 
@@ -202,4 +202,4 @@ def _record(value: Any, name: str) -> dict[str, Any]:
         return {}
     if isinstance(value, str) and not value.strip():
         return {}
-    raise ValueError(f"{name} is not a record")
+    raise ValueError(f"{name}: expected a record, got text or a list")

@@ -1,7 +1,7 @@
 """
-AWS Signature Version 2, as the specification's chapter on signing has it.
+AWS Signature Version 2, in the stages of the specification's chapter on signing.
 
-Pure functions: no clock, no I/O, nothing of what is passed in is changed.
+All functions are pure: no clock, no I/O, no change of an argument.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from urllib.parse import quote
 
 __all__ = ["SIGNATURE_METHODS", "canonical_host", "canonical_query", "sign", "string_to_sign"]
 
-#: The values of ``SignatureMethod`` and the hash behind each.
+#: The hash function for each value of ``SignatureMethod``.
 SIGNATURE_METHODS = {"HmacSHA256": hashlib.sha256, "HmacSHA1": hashlib.sha1}
 
-#: Finds that a text is written as it is, in a third of the time that ``quote`` takes.
+#: Checks that a text needs no quoting, in a third of the time of ``quote``.
 _plain = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def canonical_host(*, scheme: str, host: str, port: int | None) -> str:
     """
-    Return the host as it is signed and as the ``Host`` header carries it.
+    Return the host in the form of the signature and of the ``Host`` header.
 
     :param scheme: ``http`` or ``https``.
     :param host: A host name or an address; an IPv6 address with or without brackets.
-    :param port: The port, ``None`` for the scheme's own.
-    :return: The host in lower case, with the port where it is not the scheme's own.
+    :param port: The port, ``None`` for the scheme's default port.
+    :return: The host in lower case, with any port but the scheme's default port.
     """
     host = host.lower()
     if ":" in host and not host.startswith("["):
@@ -43,14 +43,15 @@ def canonical_host(*, scheme: str, host: str, port: int | None) -> str:
 
 def canonical_query(params: Mapping[str, str]) -> str:
     """
-    Return the parameters as they are signed: ordered by the bytes of their names, every byte
-    outside ``A-Z a-z 0-9 - _ . ~`` written as ``%XX``.
+    Return the canonical query string of parameters.
 
-    It is also a valid form body and URL query of the same parameters.
+    The parameters are sorted by the bytes of their names. Every byte outside
+    ``A-Z a-z 0-9 - _ . ~`` is written as ``%XX``. The text is also a valid form body and URL query
+    of the same parameters.
 
     :param params: The parameters, without ``Signature``.
     """
-    # Code points sort as their UTF-8 bytes do.
+    # The order of code points is that of their UTF-8 bytes.
     return "&".join(
         [
             f"{_quoted_name(name)}={value if _plain(value) else quote(value, safe='')}"
@@ -61,18 +62,18 @@ def canonical_query(params: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=1024)
 def _quoted_name(name: str) -> str:
-    # The same names come again and again. Values do not, and some are secret.
+    # The same names recur in all requests. Values do not, and some are secret.
     return quote(name, safe="")
 
 
 def string_to_sign(*, method: str, host: str, path: str, query: str) -> str:
     """
-    Return the text of which the signature is made.
+    Return the string to sign.
 
     :param method: ``GET`` or ``POST``.
-    :param host: As :func:`canonical_host` gives it.
-    :param path: The path exactly as it is sent; an empty one counts as ``/``.
-    :param query: As :func:`canonical_query` gives it.
+    :param host: The host that :func:`canonical_host` returns.
+    :param path: The path exactly as it is sent. An empty path counts as ``/``.
+    :param query: The query that :func:`canonical_query` returns.
     """
     return f"{method.upper()}\n{host}\n{path or '/'}\n{query}"
 
@@ -82,7 +83,7 @@ def sign(*, secret: str, text: str, signature_method: str) -> str:
     Return the signature of a string to sign, in base64.
 
     :param secret: The account's secret.
-    :param text: As :func:`string_to_sign` gives it.
+    :param text: The text that :func:`string_to_sign` returns.
     :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
     """
     digest = hmac.digest(secret.encode(), text.encode(), SIGNATURE_METHODS[signature_method])

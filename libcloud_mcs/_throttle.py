@@ -1,4 +1,4 @@
-"""A throttle: requests are sent one after another while the endpoint limits their rate."""
+"""A throttle: requests are sent sequentially while the endpoint limits their rate."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from libcloud_mcs.errors import RateLimitError
 
 __all__ = ["Throttle"]
 
-#: The seconds after the last HTTP 429 until requests are sent in parallel again.
-_SECONDS = 10.0
+#: The time in seconds from the last HTTP 429 until requests are sent in parallel again.
+_DURATION = 10.0
 
 
 class Throttle:
     """
     Limits the requests of several threads.
 
-    Requests are sent in parallel until the endpoint answers HTTP 429. Then no request is sent for
-    the time that the endpoint asks for, and after that one after another.
+    Requests are sent in parallel until the endpoint responds with HTTP 429. Then no request is sent
+    for the time that the endpoint demands. After that time, requests are sent sequentially.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._quiet_until = 0.0
-        self._until = 0.0
+        self._blocked_until = 0.0
+        self._sequential_until = 0.0
 
     def rate_limited(self, wait: float = 0.0) -> None:
         """
-        Note that the endpoint limits the rate.
+        Record that the endpoint limits the rate.
 
-        :param wait: The seconds for which no request may be sent.
+        :param wait: The time in seconds for which no request may be sent.
         """
         now = time.monotonic()
-        self._quiet_until = max(self._quiet_until, now + wait)
-        self._until = self._quiet_until + _SECONDS
+        self._blocked_until = max(self._blocked_until, now + wait)
+        self._sequential_until = self._blocked_until + _DURATION
 
     @contextmanager
     def slot(self, end: float) -> Iterator[None]:
         """
-        Wait until a request may be sent, and reserve the time of the block for it.
+        Wait until a request may be sent, and block other requests meanwhile.
 
         :param end: The deadline, on the clock of :func:`time.monotonic`.
-        :raises RateLimitError: If the deadline passed before. Nothing was sent.
+        :raises RateLimitError: If the deadline passed before the request could be sent.
         """
-        if time.monotonic() >= self._until:
+        if time.monotonic() >= self._sequential_until:
             yield
             return
         if not self._lock.acquire(timeout=max(0.0, end - time.monotonic())):
@@ -54,7 +54,7 @@ class Throttle:
                 "rate limited: the deadline passed before this request could be sent"
             )
         try:
-            wait = min(self._quiet_until, end) - time.monotonic()
+            wait = min(self._blocked_until, end) - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
             yield

@@ -1,11 +1,11 @@
 """
-The HTTP transport below a request: connections that are kept and checked, bounded times and
-bodies, and what is known of a request that failed.
+The HTTP transport: persistent connections, limits of time and size, and reasons of failures.
 
-Whether a failed request was sent decides whether it may be sent again. The exceptions of requests
-cannot tell in every case, so the connections here record it. They are urllib3's own, whichever
-those are at the time: a tool that has replaced them, or that steps in above them, sees the driver's
-requests as it sees any other. Then nothing is recorded, and nothing is claimed.
+A failed request may be retried if it was certainly not sent. The exceptions of requests do not
+always show that, so the connections of this module record it. Their base classes are urllib3's
+current classes, which tools for tests or tracing may have replaced. Such a tool handles the
+driver's requests as any others. Then the connections record nothing, and whether a request was sent
+counts as unknown.
 """
 
 from __future__ import annotations
@@ -34,43 +34,46 @@ from libcloud_mcs._trust import Trust
 
 __all__ = ["FAILURES", "Session", "certificate_refused", "never_sent", "reason"]
 
-#: What may be raised while a request is sent or its response is read.
+#: The exceptions of sending a request and of reading its response.
 FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError)
 
-#: A whole page of 2,048 instances has about 1 MB; the rest is room for endpoints without pages.
+#: The maximum length in bytes. A page of 2,048 instances has about 1 MB, an endpoint without pages
+#: sends more.
 _MAX_BODY = 64 * 1024 * 1024
 _CHUNK = 256 * 1024
-#: A pool has room for so many idle connections; only those that were needed are ever opened.
-_MOST_KEPT = 256
+#: The highest number of idle connections. Connections are only opened when they are needed.
+_POOL_SIZE = 256
 
 
 if TYPE_CHECKING:
     _Connection = urllib3.connection.HTTPConnection
     _ConnectionPool = urllib3.HTTPConnectionPool
 else:
-    # Which classes they are is found when a connection is made.
+    # The actual base classes are looked up when a connection is created.
     _Connection = _ConnectionPool = object
 
 
 class _Progress(threading.local):
-    """How far this thread's request has come."""
+    """The progress of this thread's request."""
 
-    #: Whether anything of it may have reached the endpoint; ``None`` if that is not known.
+    #: Whether a part of the request may have reached the endpoint; ``None`` if that is unknown.
     sent: bool | None = None
-    #: When it has to be over, on the clock of :func:`time.monotonic`.
+    #: The deadline of the request, on the clock of :func:`time.monotonic`.
     end = math.inf
 
 
 _progress = _Progress()
 
 
-class _Tracked(_Connection):
+class _TrackedConnection(_Connection):
     """
-    What is added to a connection of urllib3: it records whether a request was sent, and keeps to
-    the time of the request as a whole. A socket's own timeout starts again with each byte.
+    An addition to a connection of urllib3.
+
+    The connection records whether a request was sent, and enforces a deadline for the request. A
+    socket's timeout restarts with each byte.
     """
 
-    #: When the present step has to be over.
+    #: The deadline of the current step.
     _end = math.inf
 
     def connect(self) -> None:
@@ -79,27 +82,29 @@ class _Tracked(_Connection):
         super().connect()
 
     def _new_conn(self) -> socket.socket:
-        # urllib3 tries each address of a host for the whole time.
-        timeout, self.timeout = self.timeout, _left(self._end) / _addresses(self.host, self.port)
+        # urllib3 applies the timeout to each address of a host.
+        timeout, self.timeout = (
+            self.timeout,
+            _remaining(self._end) / _address_count(self.host, self.port),
+        )
         try:
             sock = super()._new_conn()
         finally:
             self.timeout = timeout
         # For the proxy's tunnel and the TLS handshake.
-        sock.settimeout(_left(self._end))
+        sock.settimeout(_remaining(self._end))
         return sock
 
     def _tunnel(self) -> None:
         super()._tunnel()
-        self.sock.settimeout(_left(self._end))
+        self.sock.settimeout(_remaining(self._end))
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        # Whatever fails until now fails before anything was sent: finding the host, connecting,
-        # the proxy's tunnel, TLS.
+        # Name resolution, connection, the proxy's tunnel and TLS fail before the request is sent.
         if self.sock is None:
             self.connect()
         _progress.sent = True
-        self.timeout = _left(_progress.end)
+        self.timeout = _remaining(_progress.end)
         self.sock.settimeout(self.timeout)
         super().request(*args, **kwargs)
 
@@ -110,42 +115,42 @@ class _Tracked(_Connection):
     def response_class(  # type: ignore[override] # a class, and called as one
         self, sock: socket.socket, **kwargs: Any
     ) -> http.client.HTTPResponse:
-        """Create the response object for the tunnel's or the endpoint's response."""
+        """Create the object for the proxy's or the endpoint's response."""
         return _Response(sock, self._end, **kwargs)
 
 
 class _Response(http.client.HTTPResponse):
-    """A response whose head, too, has to be there in time."""
+    """A response with a deadline that also applies to its head."""
 
     def __init__(self, sock: socket.socket, end: float, **kwargs: Any) -> None:
         super().__init__(sock, **kwargs)
-        # A tool may have put something else in the socket's place.
+        # A tool may have replaced the socket.
         if isinstance(self.fp, io.BufferedReader) and isinstance(self.fp.raw, socket.SocketIO):
-            raw = _Bounded(cast("socket.SocketIO", self.fp.detach()), sock, end)
+            raw = _TimedReader(cast("socket.SocketIO", self.fp.detach()), sock, end)
             self.fp = io.BufferedReader(raw)
 
 
-class _Bounded(io.RawIOBase):
-    """What comes from a socket, until a time."""
+class _TimedReader(io.RawIOBase):
+    """Reads from a socket until a deadline."""
 
     def __init__(self, raw: socket.SocketIO, sock: socket.socket, end: float) -> None:
         self._raw = raw
         self._sock = sock
         self._end = end
-        self._begun = False
+        self._received = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_left(self._end))
+        self._sock.settimeout(_remaining(self._end))
         try:
             count = self._raw.readinto(buffer)
         except TimeoutError as error:
-            if self._begun:
+            if self._received:
                 error.args = ("timed out: the response does not end",)
             raise
-        self._begun = True
+        self._received = True
         return count
 
     def close(self) -> None:
@@ -153,42 +158,42 @@ class _Bounded(io.RawIOBase):
         self._raw.close()
 
 
-def _left(end: float) -> float:
-    """Return the seconds until a time, in a form that a socket takes."""
+def _remaining(end: float) -> float:
+    """Return the seconds until a time, within the range of a socket's timeout."""
     return min(max(0.001, end - time.monotonic()), threading.TIMEOUT_MAX)
 
 
-def _addresses(host: str, port: int | None) -> int:
-    """Return how many addresses a host has."""
+def _address_count(host: str, port: int | None) -> int:
+    """Return the number of a host's addresses."""
     try:
         return len({item[4] for item in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)})
     except (OSError, UnicodeError):
-        return 1  # urllib3 says why
+        return 1  # urllib3 raises the error of the host
 
 
 @lru_cache(maxsize=16)
-def _tracked(connection: type[urllib3.connection.HTTPConnection]) -> type:
-    return type(f"Tracked{connection.__name__}", (_Tracked, connection), {})
+def _tracked_class(connection: type[urllib3.connection.HTTPConnection]) -> type:
+    return type(f"Tracked{connection.__name__}", (_TrackedConnection, connection), {})
 
 
 class _TrackingPool(_ConnectionPool):
     def _new_conn(self) -> Any:
         connection = super()._new_conn()
-        # Only urllib3's own: a tool's stand-in has no socket to keep track of.
+        # Only connections of urllib3: the connection of a tool has no socket to track.
         if type(connection).__module__ in ("urllib3.connection", "urllib3.contrib.socks"):
-            connection.__class__ = _tracked(type(connection))
+            connection.__class__ = _tracked_class(type(connection))
         return connection
 
 
 @lru_cache(maxsize=16)
-def _tracking(pool: type[urllib3.HTTPConnectionPool]) -> type:
+def _tracking_class(pool: type[urllib3.HTTPConnectionPool]) -> type:
     return type(f"Tracking{pool.__name__}", (_TrackingPool, pool), {})
 
 
 class _Adapter(HTTPAdapter):
     def __init__(self, trust: Trust | None) -> None:
         self._context = trust and trust.context
-        super().__init__(pool_maxsize=_MOST_KEPT)
+        super().__init__(pool_maxsize=_POOL_SIZE)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
@@ -204,31 +209,33 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, *_: Any) -> None:
-        """Leave the certificates to the context, which has read them already."""
+        """Require a certificate. The context has already loaded the authorities."""
         conn.cert_reqs = "CERT_REQUIRED"
 
     @staticmethod
     def _track(manager: urllib3.PoolManager) -> None:
         pools = manager.pool_classes_by_scheme
         manager.pool_classes_by_scheme = {
-            scheme: pool if issubclass(pool, _TrackingPool) else _tracking(pool)  # type: ignore[arg-type]
+            scheme: pool if issubclass(pool, _TrackingPool) else _tracking_class(pool)  # type: ignore[arg-type]
             for scheme, pool in pools.items()
         }
 
 
 class Session(requests.Session):
     """
-    A session that any number of threads may share. It keeps as many connections as were ever in
-    use at once; urllib3 checks whether a kept one is still open before it uses it.
+    A session that threads may share.
 
-    :param trust: The certificate authorities to trust; ``None`` where there is no TLS.
+    The session keeps as many connections as were in use simultaneously. urllib3 checks whether a
+    kept connection is still open before a request.
+
+    :param trust: The certificate authorities to trust; ``None`` without TLS.
     """
 
     def __init__(self, trust: Trust | None) -> None:
         super().__init__()
         for scheme in ("http://", "https://"):
             self.mount(scheme, _Adapter(trust))
-        # urllib3 logs the URL of each request, which a GET has its signature in.
+        # urllib3 logs the URL of each request. The URL of a GET has the signature.
         logging.getLogger("urllib3.connectionpool").addFilter(_hide_signature)
 
     def exchange(
@@ -238,16 +245,16 @@ class Session(requests.Session):
         Send a request and read its response.
 
         :param request: The request.
-        :param connect_timeout: Seconds after which an attempt to connect has failed.
-        :param end: When it has to be over, on the clock of :func:`time.monotonic`.
+        :param connect_timeout: The timeout of an attempt to connect, in seconds.
+        :param end: The deadline, on the clock of :func:`time.monotonic`.
         :param proxy: The proxy's URL; ``""`` for none.
-        :return: The response and its body; of a body that is larger than any response of the API,
-            the beginning.
-        :raises requests.RequestException: If it could not be sent, or no whole response came in
-            time.
+        :return: The response and its body. A body that is larger than any response of the API is
+            truncated.
+        :raises requests.RequestException: If the request could not be sent, or no complete response
+            arrived in time.
         """
         _progress.sent, _progress.end = None, end
-        timeout = _left(end)
+        timeout = _remaining(end)
         with self.send(
             request,
             allow_redirects=False,
@@ -260,7 +267,7 @@ class Session(requests.Session):
             return response, _read_body(response)
 
     def get_redirect_target(self, _: requests.Response) -> str | None:
-        """Follow no redirect: a signed request is for its endpoint alone."""
+        """Return no target: a signed request is only for its endpoint."""
         return None
 
 
@@ -277,20 +284,20 @@ def _read_body(response: requests.Response) -> bytes:
     for chunk in response.iter_content(_CHUNK):
         body += chunk
         if len(body) > _MAX_BODY:
-            # What is left would only fill memory. What there is cannot be read: that is the error.
+            # The rest would only fill the memory. A truncated body causes an error when read.
             break
     return bytes(body)
 
 
 def never_sent(error: Exception) -> bool:
     """
-    Return whether it is certain that nothing of a request was sent.
+    Check whether a request was certainly not sent.
 
-    :param error: How the last request of this thread failed.
+    :param error: The exception of this thread's last request.
     """
     if _progress.sent is not None:
         return not _progress.sent
-    # No connection of ours was used. These errors have one meaning, whoever raises them.
+    # No connection of this module was used. These errors are unambiguous, whatever raises them.
     connecting = (
         failures.ConnectTimeout,
         urllib3.exceptions.NewConnectionError,
@@ -300,14 +307,14 @@ def never_sent(error: Exception) -> bool:
 
 
 def certificate_refused(error: Exception) -> bool:
-    """Check whether a request failed because the endpoint's certificate was refused."""
+    """Check whether a request failed because a certificate was refused."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(error))
 
 
 def reason(error: Exception) -> str:
-    """Describe why a request failed, in few words and without its URL."""
+    """Describe the cause of a failed request briefly, without the URL."""
     causes = list(_causes(error))
-    # The innermost error of the operating system says most.
+    # The innermost error of the operating system is the most specific.
     for cause in reversed(causes):
         if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
             return f"{type(cause).__name__}: {cause.strerror or cause}"
@@ -315,12 +322,12 @@ def reason(error: Exception) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    # requests and urllib3 wrap what happened as an argument, a "reason", a cause or a context.
-    seen: set[int] = set()
-    waiting: list[Any] = [error]
-    while waiting:
-        item = waiting.pop(0)
-        if isinstance(item, BaseException) and id(item) not in seen:
-            seen.add(id(item))
+    # requests and urllib3 wrap exceptions as an argument, a "reason", a cause or a context.
+    visited: set[int] = set()
+    queue: list[Any] = [error]
+    while queue:
+        item = queue.pop(0)
+        if isinstance(item, BaseException) and id(item) not in visited:
+            visited.add(id(item))
             yield item
-            waiting += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
+            queue += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]

@@ -13,18 +13,22 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 __all__ = ["Trust"]
 
-#: The variables that requests takes a file from, in its order.
+#: The variables from which requests reads a path, in its order.
 _VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 class Trust:
     """
-    The certificate authorities to trust. Their file is read once, when this is made, so that
-    nothing changes when it goes away or the working directory changes.
+    The certificate authorities to trust.
 
-    :param path: The path of a file in PEM, or of a folder as ``openssl rehash`` makes it.
-    :param source: The argument, setting or variable that named it, for the error.
-    :raises ValueError: If it cannot be read, or holds no certificate. The message names the source.
+    The file is read once, by the constructor. A later change of the file or of the working
+    directory has no effect.
+
+    :param path: The path of a file in PEM, or of a folder in the form of ``openssl rehash``.
+    :param source: The argument, setting or variable with the path, for errors.
+    :raises TypeError: If the path is neither text nor a path object.
+    :raises ValueError: If the file cannot be read, or has no certificate. The message names the
+        source.
     """
 
     def __init__(self, path: str | os.PathLike[str], source: str) -> None:
@@ -48,14 +52,15 @@ class Trust:
             raise ValueError(f"{source}: {self.path!r} cannot be read ({error.strerror})") from None
 
     @classmethod
-    def choose(cls, ca_cert: str | os.PathLike[str] | None) -> Trust:
+    def from_settings(cls, ca_cert: str | os.PathLike[str] | None) -> Trust:
         """
-        Take the file that was given; else libcloud's, that of a variable of requests, certifi's.
+        Read the first file that is set: the argument's, libcloud's, that of a variable of requests,
+        certifi's.
 
-        libcloud's switch that turns verification off for the whole process is not obeyed: whoever
-        sets it means another cloud, and here are bills.
+        libcloud's setting that disables verification for the whole process is ignored: it is meant
+        for another cloud, while requests to this one cost money.
 
-        :raises ValueError: If the first of them that is set cannot be used.
+        :raises ValueError: If the first file that is set cannot be used.
         """
         if ca_cert is not None:
             return cls(ca_cert, "ca_cert")
@@ -87,14 +92,14 @@ def _path(path: object, source: str) -> str:
 
 @lru_cache(maxsize=8)
 def _context(path: str, *_version: int) -> ssl.SSLContext:
-    # Reading a whole bundle takes about 20 ms, and drivers can share what came of it.
+    # A bundle is read in about 20 ms. Drivers can share the context.
     context = create_urllib3_context()
     context.load_verify_locations(path)
     return context
 
 
 def _kind(path: str) -> str:
-    """Describe a file that holds no certificates."""
+    """Describe a file without certificates."""
     with open(path, "rb") as file:
         start = file.read(65536)
     if not start.strip():
@@ -102,5 +107,5 @@ def _kind(path: str) -> str:
     if b"PRIVATE KEY-----" in start:
         return "a private key"
     if start.startswith(b"\x30\x82"):
-        return "what may be a certificate in DER ('openssl x509 -inform der' converts it)"
-    return "a file without one"
+        return "a file that may be in DER ('openssl x509 -inform der' converts it)"
+    return "a file without certificates"

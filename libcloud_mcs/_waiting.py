@@ -1,4 +1,4 @@
-"""Waiting until nodes run."""
+"""Polling until nodes run and have addresses."""
 
 from __future__ import annotations
 
@@ -13,44 +13,46 @@ from libcloud_mcs.errors import MCSError, NotFoundError
 
 __all__ = ["INTERFACES", "Addresses", "until_running"]
 
-#: Where a node's addresses are, and what the addresses there are called.
+#: The attributes of a node that have addresses, and the adjectives for them in messages.
 INTERFACES = {"public_ips": "public", "private_ips": "private"}
-#: So many looks in a row a node may be missing: it may only just be made.
-_LOOKS_UNTIL_GONE = 3
-#: No sleep is longer, in seconds.
-_LONGEST_SLEEP = 3600.0
+#: The number of consecutive queries without a node after which the node counts as missing: a new
+#: node may not be listed immediately.
+_MAX_MISSES = 3
+#: The maximum delay in seconds between two queries.
+_MAX_DELAY = 3600.0
 
 
 class Addresses(NamedTuple):
-    """Which addresses of a node are waited for."""
+    """The addresses that a node has to have."""
 
     #: ``public_ips`` or ``private_ips``.
     interface: str
+    #: Whether IPv6 addresses are ignored.
     force_ipv4: bool
 
     def of(self, node: Node) -> list[str]:
-        """Return those that a node has."""
+        """Return the matching addresses of a node."""
         return self._of(node, self.interface)
 
-    def missing(self, node: Node) -> str:
-        """Describe the addresses that a node has instead, and how to wait for those."""
+    def describe_others(self, node: Node) -> str:
+        """Describe the addresses of a node without a matching one, and how to wait for them."""
         family = "IPv4 " if self.force_ipv4 else ""
-        words = (
+        text = (
             f"runs but has no {INTERFACES[self.interface]} {family}address"
             f" (ssh_interface={self.interface!r})"
         )
-        have = [
+        others = [
             f"{kind} {address}"
             for interface, kind in INTERFACES.items()
             for address in getattr(node, interface)
         ]
-        words += f", only {', '.join(have)}" if have else " and no other"
+        text += f", only {', '.join(others)}" if others else " and no other"
         for interface in INTERFACES:
-            if self._of(node, interface):
-                words += f"; ssh_interface={interface!r} waits for {self._of(node, interface)[0]}"
+            if matching := self._of(node, interface):
+                text += f"; ssh_interface={interface!r} waits for {matching[0]}"
         if getattr(node, self.interface):
-            words += "; wait_until_running(…, force_ipv4=False) waits for IPv6 addresses too"
-        return words
+            text += "; wait_until_running(…, force_ipv4=False) waits for IPv6 addresses too"
+        return text
 
     def _of(self, node: Node, interface: str) -> list[str]:
         addresses: list[str] = getattr(node, interface)
@@ -59,114 +61,121 @@ class Addresses(NamedTuple):
 
 class _Awaited:
     """
-    One node that is waited for.
+    A node that has to run.
 
-    :ivar named: The node, or its ID or name until a look has found the node.
-    :ivar node: The node as the last look saw it.
+    :ivar named: The node; until a query has found the node, the ID or name of the caller.
+    :ivar node: The node of the last query, ``None`` if the query did not find the node.
+    :ivar misses: The number of consecutive queries that did not find the node.
     """
 
     def __init__(self, named: Node | str) -> None:
         self.named = named
         self.node: Node | None = None
-        self.missed = 0
+        self.misses = 0
 
     def __str__(self) -> str:
         return repr(self.named.name if isinstance(self.named, Node) else self.named)
 
-    def see(self, by_id: dict[str, Node], by_name: dict[str, Node]) -> None:
-        """Find the node among those of a look."""
+    def update(self, by_id: dict[str, Node], by_name: dict[str, Node]) -> None:
+        """Find the node among the nodes of a query."""
         if isinstance(self.named, Node):
             self.node = by_id.get(str(self.named.id))
         else:
             self.node = by_id.get(self.named) or by_name.get(self.named)
-        self.missed = 0 if self.node else self.missed + 1
+        self.misses = 0 if self.node else self.misses + 1
         self.named = self.node or self.named
 
-    def is_up(self, addresses: Addresses) -> bool:
-        """Check whether the node runs and has an address."""
+    def is_ready(self, addresses: Addresses) -> bool:
+        """Check whether the node runs and has a matching address."""
         node = self.node
         return node is not None and node.state is NodeState.RUNNING and bool(addresses.of(node))
 
-    def error(self, may_miss: bool) -> MCSError | None:
-        """Return why the node cannot come up any more, ``None`` where it still can."""
+    def error(self, may_be_missing: bool) -> MCSError | None:
+        """Return the error of a node that cannot run any more, ``None`` if the node still can."""
         if self.node is None:
-            if may_miss or self.missed < _LOOKS_UNTIL_GONE:
+            if may_be_missing or self.misses < _MAX_MISSES:
                 return None
             if isinstance(self.named, Node):
-                return MCSError(f"{self} is gone")
+                return MCSError(f"the node {self} does not exist any more")
             return NotFoundError(f"no node has the ID or name {self}")
         status = self.node.extra.get("status")
         if self.node.state in (NodeState.ERROR, NodeState.TERMINATED) or status == "start_fail":
-            return MCSError(f"{self} cannot come up any more: it is {status}")
+            return MCSError(f"the node {self} cannot run any more: its status is {status!r}")
         return None
 
 
 def until_running(
-    look: Callable[[list[Node | str]], list[Node]],
+    list_nodes: Callable[[list[Node | str]], list[Node]],
     nodes: Iterable[Node | str],
     addresses: Addresses,
     wait_period: float,
     timeout: float,
-    may_miss: bool,
+    may_be_missing: bool,
 ) -> list[tuple[Node, list[str]]]:
     """
-    Wait until nodes run and have an address.
+    Wait until nodes run and have a matching address.
 
-    :param look: Lists nodes, those among them that it is given.
+    :param list_nodes: The function that lists nodes. The result may have other nodes than the
+        arguments.
     :param nodes: The nodes, their IDs or names.
-    :param addresses: Which addresses count.
-    :param wait_period: Seconds between two looks, at most; the first come sooner.
-    :param timeout: Seconds after which to give up.
-    :param may_miss: Whether nodes that stay missing are waited for nevertheless.
-    :return: Each node as it is now, with its addresses.
-    :raises MCSError: If a node has failed, is gone, or did not come up in time.
+    :param addresses: The addresses that match.
+    :param wait_period: The longest time in seconds between two queries; the first intervals are
+        shorter.
+    :param timeout: The longest time in seconds to wait.
+    :param may_be_missing: Whether a node that is not listed is not an error.
+    :return: The current nodes with their matching addresses.
+    :raises MCSError: If a node failed, does not exist any more, or did not run in time.
+    :raises NotFoundError: If no node has an ID or name of the arguments.
     """
     end = time.monotonic() + timeout
-    all_awaited = [_Awaited(node) for node in nodes]
+    awaited = [_Awaited(node) for node in nodes]
     interval = wait_period / 8
     while True:
-        _poll(look, all_awaited, may_miss)
-        late = [awaited for awaited in all_awaited if not awaited.is_up(addresses)]
-        if not late:
-            up = {each.node.id: each.node for each in all_awaited if each.node}
-            return [(node, addresses.of(node)) for node in up.values()]
-        left = end - time.monotonic()
-        if left <= 0:
-            raise _timed_out(late, addresses, timeout)
-        time.sleep(min(interval, left, _LONGEST_SLEEP))
+        _query(list_nodes, awaited, may_be_missing)
+        pending = [item for item in awaited if not item.is_ready(addresses)]
+        if not pending:
+            running = {item.node.id: item.node for item in awaited if item.node}
+            return [(node, addresses.of(node)) for node in running.values()]
+        remaining = end - time.monotonic()
+        if remaining <= 0:
+            raise _timed_out(pending, addresses, timeout)
+        time.sleep(min(interval, remaining, _MAX_DELAY))
         interval = min(interval * 1.5, wait_period)
 
 
-def _poll(
-    look: Callable[[list[Node | str]], list[Node]], all_awaited: list[_Awaited], may_miss: bool
+def _query(
+    list_nodes: Callable[[list[Node | str]], list[Node]],
+    awaited: list[_Awaited],
+    may_be_missing: bool,
 ) -> None:
     """
     Query all nodes once.
 
-    :raises MCSError: If a node cannot come up any more.
+    :raises MCSError: If a node cannot run any more.
     """
-    found = look([awaited.named for awaited in all_awaited])
-    by_id = {str(node.id): node for node in found}
-    # A node that is being deleted may still have the name.
-    by_name = {node.name: node for node in sorted(found, key=_stays)}
-    for awaited in all_awaited:
-        awaited.see(by_id, by_name)
-        if error := awaited.error(may_miss):
+    nodes = list_nodes([item.named for item in awaited])
+    by_id = {str(node.id): node for node in nodes}
+    # A node that is being deleted may have the same name. Of two nodes, the last one counts.
+    by_name = {node.name: node for node in sorted(nodes, key=_is_not_terminated)}
+    for item in awaited:
+        item.update(by_id, by_name)
+        if error := item.error(may_be_missing):
             raise error
 
 
-def _timed_out(late: list[_Awaited], addresses: Addresses, timeout: float) -> MCSError:
-    states = ", ".join(f"{each} {_state(each.node, addresses)}" for each in late)
+def _timed_out(pending: list[_Awaited], addresses: Addresses, timeout: float) -> MCSError:
+    states = ", ".join(f"{item} {_describe(item.node, addresses)}" for item in pending)
+    # libcloud's own words for this error.
     return MCSError(f"Timed out after {timeout} seconds: {states}")
 
 
-def _stays(node: Node) -> bool:
+def _is_not_terminated(node: Node) -> bool:
     return node.state is not NodeState.TERMINATED
 
 
-def _state(node: Node | None, addresses: Addresses) -> str:
+def _describe(node: Node | None, addresses: Addresses) -> str:
     if node is None:
         return "is missing"
     if node.state is NodeState.RUNNING:
-        return addresses.missing(node)
-    return f"is {node.extra.get('status')}"
+        return addresses.describe_others(node)
+    return f"has the status {node.extra.get('status')!r}"

@@ -1,8 +1,8 @@
 """
-The table of the API: its actions, and what the rest of the package must know of each.
+The table of the API's actions.
 
-The connection takes from it what may be repeated, the parser what must be a list, the emulator
-what it must serve, the documentation its coverage table.
+The connection reads from this table which actions may be retried, the parser which elements are
+lists, the emulator which actions to serve, and the documentation the table of verbs.
 """
 
 from __future__ import annotations
@@ -14,40 +14,41 @@ __all__ = ["ACTIONS", "Action", "Kind"]
 
 
 class Kind(Enum):
-    """What carrying an action out a second time would do."""
+    """The effect of an action, which decides whether a request may be retried."""
 
-    #: Nothing: the action only reads.
+    #: The action only reads.
     READ = "read"
-    #: Something: the action changes a key pair, an instance or a template, but costs nothing.
+    #: The action changes a key pair, an instance or a template, but costs nothing.
     CHANGE = "change"
-    #: Cost money: the account is charged each time.
+    #: The account is charged each time.
     BILLED = "billed"
 
 
 class Action(NamedTuple):
     """One action of the API."""
 
-    #: Its name on the wire.
+    #: The name on the wire.
     name: str
+    #: The effect.
     kind: Kind
-    #: The verb of :class:`~libcloud_mcs.driver.MCSNodeDriver` behind which it stands.
+    #: The method of :class:`~libcloud_mcs.driver.MCSNodeDriver` that sends the action.
     verb: str
-    #: The elements of the response of which one holds the result, that of the specification first;
-    #: none: the root itself does.
+    #: The elements of the response one of which holds the result, that of the specification first.
+    #: Without any, the root holds the result.
     result_keys: tuple[str, ...] = ()
-    #: For a set: the element that is repeated in the result, once for each thing.
+    #: The element of a set that is repeated in the result, once for each thing.
     item_key: str = ""
-    #: The field names that ``Filter.n.Name`` may take.
+    #: The values of ``Filter.n.Name``.
     filters: tuple[str, ...] = ()
-    #: The call of the driver that tells whether the action was carried out, with the wire
+    #: The call of the driver that shows whether the action was carried out, with the wire
     #: parameters of the request in braces.
     find_out: str = ""
-    #: Whether its answer holds a secret that no message may quote.
+    #: Whether the response holds a secret that no message may quote.
     secret: bool = False
-    #: The first edition of the service that is known to have it: the specification's, of 2013, or
-    #: that of 2017.
+    #: The year of the first edition of the service that is known to have the action: 2013 (the
+    #: specification's) or 2017.
     edition: int = 2013
-    #: Whether the result may have any shape: it is the content of the root as it came.
+    #: Whether the result may have any shape. The result is then the unchanged content of the root.
     any_result: bool = False
 
 

@@ -1,10 +1,10 @@
 """
-One request to the API: signed, sent, and made again where that is safe.
+Signed requests to the API, with retries where they are safe.
 
-What may be made again is decided by the kind of the action, never by the HTTP method: see
-:meth:`MCSConnection.call`. libcloud's own retry, whatever its variable and its switch say, has no
-part in it: it would replay an old signature, and cannot tell a request that was never sent from
-one that was carried out.
+The kind of the action decides about retries, never the HTTP method: see
+:meth:`MCSConnection.call`. libcloud's own retries are not used, whatever its settings are: they
+would repeat an old signature, and do not distinguish a request that was never sent from one that
+was carried out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import requests
 from libcloud.common.base import ConnectionUserAndKey
 
 from libcloud_mcs import _outcomes as outcomes
-from libcloud_mcs._arguments import one_of, positive, whole
+from libcloud_mcs._arguments import encodable, one_of, positive, whole_number
 from libcloud_mcs._endpoint import Endpoint
 from libcloud_mcs._proxy import checked_proxy, environment_proxy, without_credentials
 from libcloud_mcs._signature import SIGNATURE_METHODS, canonical_query, sign, string_to_sign
@@ -37,13 +37,14 @@ from libcloud_mcs.errors import MCSError, RateLimitError
 
 __all__ = ["MCSConnection"]
 
-_MAX_WAIT = 30.0
+#: The longest random delay in seconds between two tries.
+_MAX_DELAY = 30.0
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: When the calls of a verb have to be over, on the clock of :func:`time.monotonic`.
+#: The deadline for the calls of a block, on the clock of :func:`time.monotonic`.
 _until: ContextVar[float] = ContextVar("_until", default=math.inf)
 
 
@@ -52,8 +53,9 @@ def _unchanged(result: Any) -> Any:
 
 
 class _Channel(NamedTuple):
-    """What a connection needs to send, in one process."""
+    """The means of a connection to send requests from one process."""
 
+    #: The ID of the process.
     process: int
     session: Session
     throttle: Throttle
@@ -68,24 +70,25 @@ class MCSConnection(ConnectionUserAndKey):
     :param user_id: The access key.
     :param key: The secret.
     :param secure: Whether the endpoint's URL begins with ``https``.
-    :param url: The endpoint; the driver has made it of what it was given.
-    :param region: Sent as ``Region``; ``None`` sends none.
+    :param url: The URL of the endpoint.
+    :param region: The parameter ``Region``; ``None`` sends none.
     :param http_method: ``POST`` or ``GET``.
     :param response_format: ``xml`` or ``json``.
     :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
-    :param timeout: Seconds after which one try has failed, from connecting to the last byte.
-    :param connect_timeout: Seconds after which an attempt to connect has failed.
-    :param deadline: Seconds after which a call has failed, with all its tries.
-    :param max_tries: How often one call is sent at most.
-    :param retry_delay: The longest wait in seconds before the second try; waits are random.
-    :param backoff: By what the longest wait grows with each try.
-    :param proxy_url: A proxy; without it those of the environment are used, as they are at the
+    :param timeout: The timeout of one try in seconds, from the connection to the last byte.
+    :param connect_timeout: The timeout of an attempt to connect, in seconds.
+    :param deadline: The timeout of a call with all its tries, in seconds.
+    :param max_tries: The highest number of tries of a call.
+    :param retry_delay: The longest delay in seconds before the second try. Delays are random.
+    :param backoff: The factor by which the longest delay grows with each try.
+    :param proxy_url: The URL of a proxy; ``None`` for the environment's proxy at the time of the
         first request.
-    :param ca_cert: The path of a file with the certificates to trust, for this connection alone. It
-        is read at once, and may go away then.
+    :param ca_cert: The path of a file with the certificates to trust, for this connection only. The
+        constructor reads the file.
+    :raises ValueError: If an argument has an invalid value. The message names the argument.
     """
 
-    #: The driver, which libcloud types as a class.
+    #: The driver. libcloud's annotation is a class.
     driver: Any
 
     def __init__(
@@ -121,7 +124,7 @@ class MCSConnection(ConnectionUserAndKey):
             retry_delay=retry_delay,
         )
         self.request_path = self.endpoint.path
-        # libcloud's name for it, user_id, is typed as a number there.
+        # libcloud annotates its attribute user_id as a number.
         self.access_key = user_id
         self.region = region
         self.http_method = one_of(http_method, ("POST", "GET"), "http_method")
@@ -132,7 +135,7 @@ class MCSConnection(ConnectionUserAndKey):
         self.timeout: float = positive(60 if timeout is None else timeout, "timeout")
         self.connect_timeout = positive(connect_timeout, "connect_timeout")
         self.deadline = positive(deadline, "deadline")
-        self.max_tries = whole(max_tries, "max_tries")
+        self.max_tries = whole_number(max_tries, "max_tries")
         self.retry_delay: float = positive(
             0.5 if retry_delay is None else retry_delay, "retry_delay"
         )
@@ -144,7 +147,7 @@ class MCSConnection(ConnectionUserAndKey):
         ).prepare()
         self._proxy = None if proxy_url is None else checked_proxy(proxy_url, "proxy_url")
         secure = self.endpoint.secure or (self._proxy or "").startswith("https:")
-        self._trust = Trust.choose(ca_cert) if secure or ca_cert is not None else None
+        self._trust = Trust.from_settings(ca_cert) if secure or ca_cert is not None else None
         self._channel: _Channel | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -152,23 +155,29 @@ class MCSConnection(ConnectionUserAndKey):
         return {**self.__dict__, "_channel": None}
 
     def connect(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: connections are opened when they are needed. libcloud calls this."""
+        """Do nothing. libcloud calls this method, but connections are opened when needed."""
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: libcloud's request is neither signed nor safe here; see :meth:`call`."""
+        """
+        Refuse libcloud's requests, which are neither signed nor safe; see :meth:`call`.
+
+        :raises NotImplementedError: If it is called.
+        """
         raise NotImplementedError("use MCSConnection.call(action, params)")
 
     def set_http_proxy(self, proxy_url: str | None) -> None:
         """
         Use a proxy from now on.
 
-        :param proxy_url: ``http://[user:password@]host:port``; ``None`` for no proxy, not even that
-            of the environment.
-        :raises ValueError: If it is not such a URL.
+        :param proxy_url: ``http://[user:password@]host:port``; ``None`` for no proxy, not even the
+            environment's.
+        :raises TypeError: If the URL is not text.
+        :raises ValueError: If the URL has another form.
+        :raises ImportError: If the proxy is a SOCKS proxy, and the package ``PySocks`` is missing.
         """
         self._proxy = "" if proxy_url is None else checked_proxy(proxy_url, "proxy_url")
         if self._trust is None and self._proxy.startswith("https:"):
-            self._trust = Trust.choose(None)
+            self._trust = Trust.from_settings(None)
         self.proxy_url = proxy_url
         self._channel = None
 
@@ -179,29 +188,27 @@ class MCSConnection(ConnectionUserAndKey):
         read: Callable[[Any], T] = _unchanged,
     ) -> T:
         """
-        Carry an action out.
+        Carry out an action.
 
-        A reading action is tried again after anything that may pass: no connection, a lost one, a
-        busy or broken endpoint. One that changes or costs something is tried again only where it
-        is certain that it was not carried out: no connection, and for a change also the statuses
-        429 and 503, which refuse. Each try is signed again.
+        An action that only reads is retried after every temporary failure: no connection, a lost
+        connection, an overloaded or broken endpoint. An action that changes or costs something is
+        retried only if it was certainly not carried out: after a failure to connect. An action that
+        changes something and costs nothing is also retried after the statuses 429 and 503, which
+        are refusals. Each try has a new signature.
 
         :param action: The name of an action of the table, or an entry for any other action.
-        :param params: Its own parameters; those that every request has are added.
-        :param read: The function that converts the result; its argument is the result of
+        :param params: The action's own parameters. The parameters of every request are added.
+        :param read: The function that converts the result of
             :func:`~libcloud_mcs._response.parse_response`.
-        :return: What ``read`` gives.
-        :raises ValueError: If a parameter cannot be written in UTF-8.
+        :return: The result of ``read``.
+        :raises ValueError: If a parameter cannot be encoded in UTF-8.
         :raises MCSError: If the action was not carried out.
-        :raises OutcomeUnknownError: If it may have been carried out.
+        :raises OutcomeUnknownError: If the action may have been carried out.
         """
         entry = ACTIONS[action] if isinstance(action, str) else action
-        asked = dict(params or {})
-        for name, value in asked.items():
-            try:
-                (name + value).encode()
-            except UnicodeEncodeError:
-                raise ValueError(f"{name}: it holds half a character (a surrogate)") from None
+        own_params = dict(params or {})
+        for name, value in own_params.items():
+            encodable(name + value, name)
         end = min(time.monotonic() + self.deadline, _until.get())
         tries = 0
         while True:
@@ -209,7 +216,7 @@ class MCSConnection(ConnectionUserAndKey):
             try:
                 channel = self._open_channel()
                 with channel.throttle.slot(end):
-                    return self._try(channel, entry, asked, read, end)
+                    return self._try(channel, entry, own_params, read, end)
             except MCSError as error:
                 error.action, error.driver = entry.name, self.driver
                 delay = self._delay_before_retry(error, tries, end)
@@ -223,9 +230,9 @@ class MCSConnection(ConnectionUserAndKey):
     @contextmanager
     def until(self, end: float) -> Iterator[None]:
         """
-        Limit the time of the calls in a block, of this thread and of its workers.
+        Limit the time of the calls in a block, in this thread and its workers.
 
-        :param end: When, on the clock of :func:`time.monotonic`.
+        :param end: The deadline, on the clock of :func:`time.monotonic`.
         """
         token = _until.set(end)
         try:
@@ -234,7 +241,7 @@ class MCSConnection(ConnectionUserAndKey):
             _until.reset(token)
 
     def _delay_before_retry(self, error: MCSError, tries: int, end: float) -> float | None:
-        """Return the seconds to wait before the next try, ``None`` if there is to be none."""
+        """Return the seconds before the next try, ``None`` if the call is not retried."""
         if not error.retryable or tries >= self.max_tries:
             return None
         retry_after = error.retry_after if isinstance(error, RateLimitError) else 0
@@ -243,20 +250,23 @@ class MCSConnection(ConnectionUserAndKey):
 
     def backoff_delay(self, tries: int) -> float:
         """
-        Return the seconds to wait after so many tries: by chance, up to a limit that grows.
+        Return a random delay in seconds, up to a limit that grows with each try.
 
-        :param tries: How many tries there were.
+        :param tries: The number of tries so far.
         """
         try:
-            longest = min(_MAX_WAIT, self.retry_delay * self.backoff ** (tries - 1))
+            longest = min(_MAX_DELAY, self.retry_delay * self.backoff ** (tries - 1))
         except OverflowError:
-            longest = _MAX_WAIT
+            longest = _MAX_DELAY
         return random.uniform(0, longest)
 
     def _open_channel(self) -> _Channel:
         """
-        Return the channel of this process: a forked child must not write to its parent's
-        connections, nor wait for its threads.
+        Return the channel of this process.
+
+        A forked child must neither use its parent's connections nor wait for its parent's threads.
+
+        :raises MCSError: If the environment's proxy or certificates cannot be used.
         """
         channel = self._channel
         if channel is None or channel.process != os.getpid():
@@ -265,9 +275,9 @@ class MCSConnection(ConnectionUserAndKey):
                 if proxy is None:
                     proxy = environment_proxy(self.endpoint.url)
                 if trust is None and proxy.startswith("https:"):
-                    trust = Trust.choose(None)
+                    trust = Trust.from_settings(None)
             except (ValueError, ImportError) as error:
-                raise MCSError(f"nothing was sent: {error}") from None
+                raise MCSError(f"the request was not sent: {error}") from None
             channel = self._channel = _Channel(os.getpid(), Session(trust), Throttle(), proxy)
         return channel
 
@@ -289,10 +299,10 @@ class MCSConnection(ConnectionUserAndKey):
                 channel.proxy,
             )
         except FAILURES as error:
-            failure = outcomes.failed(action, params, self.endpoint.url, error, via)
+            failure = outcomes.transport_error(action, params, self.endpoint.url, error, via)
         else:
-            return outcomes.understood(action, params, response, body, read, via)
-        # Not while the cause is at hand: its text has the URL, and with GET that has the signature.
+            return outcomes.read_response(action, params, response, body, read, via)
+        # Outside the except block: the text of the cause has the URL, with GET the signature, too.
         raise failure
 
     def _signed(self, action: Action, params: dict[str, str]) -> requests.PreparedRequest:
@@ -306,16 +316,16 @@ class MCSConnection(ConnectionUserAndKey):
         }
         if self.region is not None:
             all_params["Region"] = self.region
-        # requests rewrites URLs, so that what is signed is what it has made of this one.
+        # requests rewrites URLs, so that the signature is for the rewritten URL.
         request = self._blank.copy()
         request.headers["User-Agent"] = self._user_agent()  # type: ignore[no-untyped-call]
         url = str(request.url)
-        sent = urlsplit(url)
+        parts = urlsplit(url)
         query = canonical_query(all_params)
         signature = sign(
             secret=self.key,
             text=string_to_sign(
-                method=self.http_method, host=sent.netloc, path=sent.path, query=query
+                method=self.http_method, host=parts.netloc, path=parts.path, query=query
             ),
             signature_method=self.signature_method,
         )

@@ -1,4 +1,4 @@
-"""The libcloud driver: libcloud's verbs, and ``ex_`` verbs for what libcloud has no verb for."""
+"""The libcloud driver: libcloud's verbs, and ``ex_`` verbs for other actions of the API."""
 
 from __future__ import annotations
 
@@ -59,47 +59,50 @@ Row = dict[str, Any]
 
 #: The form of an ID.
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
-#: So many seconds the last look at nodes that are waited for may take.
-_LAST_LOOK = 1.0
+#: The time in seconds for the last query of ``wait_until_running``.
+_LAST_QUERY = 1.0
 
 
 class MCSNodeDriver(NodeDriver):
     """
     Driver for Meituan's compute cloud MCS (MOS).
 
-    Templates are images, instance types are sizes, instances are nodes. Every argument that names
-    a thing takes the object, its ID or its name; one that names several takes a list of these.
+    Templates are images, instance types are sizes, instances are nodes. An argument for a thing
+    accepts the object, its ID or its name. An argument for several things accepts a list of these.
     Times are aware and in UTC.
 
-    Every verb may raise :class:`~libcloud_mcs.errors.MCSError`, and those that change or cost
-    something its subclass :class:`~libcloud_mcs.errors.OutcomeUnknownError`. Wrong arguments
-    raise ``ValueError`` or ``TypeError`` before anything is sent; so do things of another cloud.
+    Every verb may raise :class:`~libcloud_mcs.errors.MCSError`. Verbs that change or cost something
+    may raise its subclass :class:`~libcloud_mcs.errors.OutcomeUnknownError`. Invalid arguments and
+    things of another cloud raise ``ValueError`` or ``TypeError`` before a request is sent.
 
     :param key: The access key.
     :param secret: The access key's secret.
     :param secure: Whether to use HTTPS. Default ``True``.
     :param host: The endpoint's host. Default ``mosapi.meituan.com``.
-    :param port: The endpoint's port. Default that of HTTPS or HTTP.
-    :param region: The region, sent with each request; ``None`` sends none.
-    :param url: The endpoint as a URL, in place of the four parts. When neither it nor a part is
-        given, the variable ``MOS_URL`` is used, and the public endpoint where that is not set.
+    :param port: The endpoint's port. Default: the default port of HTTPS or HTTP.
+    :param region: The region of every request; ``None`` sends none.
+    :param url: The endpoint's URL, in place of ``secure``, ``host``, ``port`` and ``path``. Without
+        any of the five, the default is the variable ``MOS_URL``, else the public endpoint.
     :param path: The endpoint's path. Default ``/mcs/v1``.
-    :param timeout: Seconds after which one try has failed, from connecting to the last byte.
-    :param connect_timeout: Seconds after which an attempt to connect has failed.
-    :param deadline: Seconds after which a call has failed, with all its tries.
-    :param max_tries: How often a call that may be repeated is sent at most.
-    :param retry_delay: The longest wait in seconds before the second try; waits are random.
-    :param backoff: By what the longest wait grows with each try.
-    :param proxy_url: A proxy, ``http://[user:password@]host:port``; without it those of the
-        environment are used, as they are at the first request.
-    :param ca_cert: The path of a file with the certificates to trust, for this driver alone. It is
-        read at once, and may go away then.
+    :param timeout: The timeout of one try in seconds, from the connection to the last byte.
+    :param connect_timeout: The timeout of an attempt to connect, in seconds.
+    :param deadline: The timeout of a call with all its tries, in seconds.
+    :param max_tries: The highest number of tries of a call that may be retried.
+    :param retry_delay: The longest delay in seconds before the second try. Delays are random.
+    :param backoff: The factor by which the longest delay grows with each try.
+    :param proxy_url: The URL of a proxy, ``http://[user:password@]host:port``; ``None`` for the
+        environment's proxy at the time of the first request.
+    :param ca_cert: The path of a file with the certificates to trust, for this driver only. The
+        constructor reads the file.
     :param http_method: ``POST``, or ``GET``, which puts the parameters and the signature into URLs.
     :param response_format: ``xml`` or ``json``.
     :param signature_method: ``HmacSHA256`` or ``HmacSHA1``.
-    :param page_size: How many rows of a list to ask for in one request.
-    :param concurrency: How many requests one verb may have in flight; ``1``: one after another.
-    :raises ValueError: If an argument makes no sense. The message names it, and shows no secret.
+    :param page_size: The number of rows that one request for a list asks for.
+    :param concurrency: The highest number of simultaneous requests of one verb; ``1`` sends them
+        sequentially.
+    :raises TypeError: If an argument is of another type. The message names the argument.
+    :raises ValueError: If an argument has an invalid value. The message names the argument, and
+        shows no secret.
     """
 
     name = "Meituan MCS"
@@ -140,11 +143,11 @@ class MCSNodeDriver(NodeDriver):
         arguments.one_line(secret, "secret")
         if region is not None:
             arguments.one_line(region, "region")
-        #: Whether the endpoint has refused to list zones, as that of the specification does.
+        #: Whether the endpoint has refused to list zones. The specification's endpoint refuses.
         self._has_no_zones = False
-        self.page_size = arguments.whole(page_size, "page_size")
-        self.concurrency = arguments.whole(concurrency, "concurrency")
-        endpoint = Endpoint.choose(url, secure, host, port, path)
+        self.page_size = arguments.whole_number(page_size, "page_size")
+        self.concurrency = arguments.whole_number(concurrency, "concurrency")
+        endpoint = Endpoint.from_settings(url, secure, host, port, path)
         self._connection_arguments = {
             "url": endpoint.url,
             "region": region,
@@ -173,12 +176,12 @@ class MCSNodeDriver(NodeDriver):
     @classmethod
     def from_environment(cls, **kwargs: Any) -> MCSNodeDriver:
         """
-        Create a driver of what the service's own clients read from the environment: ``MOS_ACCESS``,
-        ``MOS_SECRET``, ``MOS_REGION`` and ``MOS_URL``.
+        Create a driver from environment variables: ``MOS_ACCESS``, ``MOS_SECRET``, ``MOS_REGION``
+        and ``MOS_URL``, which the service's own clients use as well.
 
-        :param kwargs: Arguments of the constructor; they go before the environment.
+        :param kwargs: Arguments of the constructor, in place of variables.
         :raises ValueError: If ``MOS_ACCESS`` or ``MOS_SECRET`` is needed and not set, or a variable
-            cannot be used. The message names the variable, and shows no secret.
+            has an invalid value. The message names the variable, and shows no secret.
         """
         variables = {"key": "MOS_ACCESS", "secret": "MOS_SECRET", "region": "MOS_REGION"}
         for argument, variable in variables.items():
@@ -187,7 +190,10 @@ class MCSNodeDriver(NodeDriver):
             if value := os.environ.get(variable):
                 kwargs[argument] = arguments.one_line(value, variable)
             elif argument != "region":
-                raise ValueError(f"{variable}: the environment variable is not set")
+                raise ValueError(
+                    f"{variable}: expected an environment variable, got none; set {variable}, or"
+                    f" pass the argument {argument!r}"
+                )
         return cls(**kwargs)
 
     def _ex_connection_class_kwargs(self) -> dict[str, Any]:
@@ -201,11 +207,11 @@ class MCSNodeDriver(NodeDriver):
 
     def list_images(self, location: NodeLocation | str | None = None) -> list[NodeImage]:
         """
-        List all templates from which a node can be made (``DescribeTemplates``).
+        List all templates from which a node can be created (``DescribeTemplates``).
 
-        :param location: One of :meth:`list_locations`, its ID or its name, or ``None``: all of them
-            have the same images.
-        :return: Images; ``extra`` has the template's ``size`` in bytes, ``checksum`` (MD5) and
+        :param location: A location of :meth:`list_locations`, its ID or its name, or ``None``. All
+            locations have the same images.
+        :return: The images. ``extra`` has the template's ``size`` in bytes, ``checksum`` (MD5) and
             ``status``.
         :raises ValueError: If there is no such location.
         """
@@ -221,33 +227,36 @@ class MCSNodeDriver(NodeDriver):
         Get one template (``DescribeTemplates``).
 
         :param image_id: The image, its ID or its name.
+        :return: The image, with the fields of :meth:`list_images`.
         :raises NotFoundError: If there is no such template, or several have that name.
         """
-        wanted = arguments.required_id(image_id, NodeImage, "image_id")
+        name = arguments.required_id(image_id, NodeImage, "image_id")
         images = self.list_images()
-        found = [image for image in images if image.id == wanted]
-        found = found or [image for image in images if image.name == wanted]
-        if len(found) != 1:
-            many = "several images have" if found else "no image has"
+        matches = [image for image in images if image.id == name]
+        matches = matches or [image for image in images if image.name == name]
+        if len(matches) != 1:
+            count = "several images have" if matches else "no image has"
             raise NotFoundError(
-                f"{many} the ID or name {wanted!r}", action="DescribeTemplates", driver=self
+                f"{count} the ID or name {name!r}", action="DescribeTemplates", driver=self
             )
-        return found[0]
+        return matches[0]
 
-    def create_image(  # type: ignore[override] # libcloud returns one, and is typed for several
+    def create_image(  # type: ignore[override] # libcloud's annotation is a list
         self, node: Node | str, name: str, description: str | None = None
     ) -> NodeImage:
         """
-        Create an image from the disk of a node (``CreateTemplate``), and return the image as soon
-        as it is listed, whatever its status. The node is in another state meanwhile.
+        Create an image from the disk of a node (``CreateTemplate``).
+
+        The method returns as soon as the image is listed (``DescribeTemplates``), whatever the
+        image's status. The node is in another state meanwhile.
 
         :param node: The node, its ID or its name.
         :param name: The name of the image.
         :param description: The image's notes; ``None`` or ``""`` sends none.
-        :return: The image of that name that was not there before.
-        :raises MCSError: If the image was accepted, and is not listed before the ``deadline``. The
+        :return: The image of that name that did not exist before.
+        :raises MCSError: If the image was accepted, but is not listed before the ``deadline``. The
             message says so.
-        :raises OutcomeUnknownError: If the image may have been created, and was not seen.
+        :raises OutcomeUnknownError: If the image may have been created, but is not listed.
         """
         params = {
             "InstanceId": arguments.required_id(node, Node, "node"),
@@ -259,9 +268,12 @@ class MCSNodeDriver(NodeDriver):
 
     def delete_image(self, node_image: NodeImage | str) -> bool:
         """
-        Delete an image of the account (``DeleteTemplate``). Nodes created from it stay.
+        Delete an image of the account (``DeleteTemplate``). Nodes that were created from the image
+        are not changed.
 
         :param node_image: The image, its ID or its name.
+        :return: ``True``.
+        :raises NotFoundError: If there is no such image.
         """
         params = {"TemplateId": self._image_id(node_image, "node_image")}
         return self.connection.call("DeleteTemplate", params, convert.to_true)
@@ -272,16 +284,16 @@ class MCSNodeDriver(NodeDriver):
         """
         List all instance types (``DescribeInstanceTypes``).
 
-        :param location: One of :meth:`list_locations`, its ID or its name, or ``None``: all of them
-            have the same sizes.
-        :param ex_filters: What to list: ``{"name": "small"}``, or several names in a list.
-        :return: Sizes: ``ram`` in MB, ``disk`` in GB, ``bandwidth`` the external one in Mbps,
-            ``price`` always ``None``, since the API has none; ``extra["cpu"]`` counts the cores. A
-            ``disk`` or ``bandwidth`` of 0 is to be chosen when a node is created.
+        :param location: A location of :meth:`list_locations`, its ID or its name, or ``None``. All
+            locations have the same sizes.
+        :param ex_filters: The names to list: ``{"name": "small"}``, or several names in a list.
+        :return: The sizes. ``ram`` is in MB, ``disk`` in GB, the external ``bandwidth`` in Mbps.
+            ``price`` is always ``None``, since the API has no prices. ``extra["cpu"]`` is the
+            number of cores. A ``disk`` or ``bandwidth`` of 0 must be set when a node is created.
         :raises ValueError: If there is no such location.
         """
         self._zone_parameters(location, "location")
-        return self._lists.whole(
+        return self._lists.fetch_all(
             "DescribeInstanceTypes",
             lambda rows: [convert.to_size(row, self) for row in rows],
             lambda size: size.id,
@@ -292,9 +304,11 @@ class MCSNodeDriver(NodeDriver):
         """
         List the zones of the endpoint's region (``DescribeAvailabilityZones``).
 
-        :return: A location for each zone; ``extra`` has all fields of the response, among them
-            ``Status``. An endpoint without zones has one location, its region; that it refuses the
-            action is remembered.
+        An endpoint without zones refuses this action. The driver remembers that refusal, and does
+        not repeat the request.
+
+        :return: A location for each zone. ``extra`` has all fields of the response, among them
+            ``Status``. An endpoint without zones has a single location, the region.
         """
         return self._zones() or [self._region()]
 
@@ -304,10 +318,11 @@ class MCSNodeDriver(NodeDriver):
         """
         List the account's key pairs (``DescribeKeyPairs``).
 
-        :param ex_filters: What to list: ``{"name": "mykey"}``, or several names in a list.
-        :return: Key pairs; ``extra["keyId"]`` is the ID. The API gives no public key back.
+        :param ex_filters: The names to list: ``{"name": "mykey"}``, or several names in a list.
+        :return: The key pairs. ``extra["keyId"]`` is the ID. ``public_key`` is ``""``, since the
+            API does not return public keys.
         """
-        return self._lists.whole(
+        return self._lists.fetch_all(
             "DescribeKeyPairs",
             lambda rows: [convert.to_key_pair(row, self) for row in rows],
             lambda pair: pair.name,
@@ -319,32 +334,34 @@ class MCSNodeDriver(NodeDriver):
         Get one key pair (``DescribeKeyPairs``).
 
         :param name: The key pair, its name or its ID.
+        :return: The key pair, with the fields of :meth:`list_key_pairs`.
         :raises KeyPairNotFoundError: If there is no such key pair.
         """
-        wanted = arguments.required_id(name, KeyPair, "name")
+        key_name = arguments.required_id(name, KeyPair, "name")
         pairs = self.list_key_pairs()
-        for found in (
-            *(pair for pair in pairs if pair.name == wanted),
-            *(pair for pair in pairs if pair.extra.get("keyId") == wanted),
+        for match in (
+            *(pair for pair in pairs if pair.name == key_name),
+            *(pair for pair in pairs if pair.extra.get("keyId") == key_name),
         ):
-            return found
+            return match
         raise KeyPairNotFoundError(
-            f"no key pair has the name or ID {wanted!r}",
-            name=wanted,
+            f"no key pair has the name or ID {key_name!r}",
+            name=key_name,
             action="DescribeKeyPairs",
             driver=self,
         )
 
     def import_key_pair_from_string(self, name: str, key_material: str) -> KeyPair:
         """
-        Register a public key (``ImportKeyPair``). A name in use with the same key is that key.
+        Register a public key (``ImportKeyPair``).
 
-        :param name: The name to register it under.
+        If the name is already registered with the same key, the method returns that key pair.
+
+        :param name: The name of the new key pair.
         :param key_material: The public key in OpenSSH's form, one line.
-        :return: The key pair; when no clear answer came, the one of that name and key, if it is
-            there.
-        :raises ValueError: If the text is not such a key.
-        :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
+        :return: The key pair. If the outcome is unclear: the listed key pair of that name and key.
+        :raises ValueError: If the text is not a public key in OpenSSH's form.
+        :raises OutcomeUnknownError: If the key may have been registered, but is not listed.
         """
         arguments.required_text(name, "name")
         key = _key_text.public_key(
@@ -358,13 +375,13 @@ class MCSNodeDriver(NodeDriver):
         """
         Register a public key from a file (``ImportKeyPair``).
 
-        :param name: The name to register it under.
-        :param key_file_path: The file with the public key in OpenSSH's form, in UTF-8; ``~`` is
-            expanded.
-        :return: As for :meth:`import_key_pair_from_string`.
-        :raises ValueError: If the file does not hold such a key.
+        :param name: The name of the new key pair.
+        :param key_file_path: The path of the file with the public key in OpenSSH's form, in UTF-8;
+            ``~`` is expanded.
+        :return: The result of :meth:`import_key_pair_from_string`.
+        :raises ValueError: If the file has no public key in OpenSSH's form.
         :raises OSError: If the file cannot be read.
-        :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
+        :raises OutcomeUnknownError: If the key may have been registered, but is not listed.
         """
         arguments.required_text(name, "name")
         text = _key_text.read_file(key_file_path, "key_file_path", _key_text.PUBLIC)
@@ -372,16 +389,16 @@ class MCSNodeDriver(NodeDriver):
 
     def create_key_pair(self, name: str) -> KeyPair:
         """
-        Create an RSA key pair here and register its public key (``ImportKeyPair``).
+        Generate an RSA key pair locally, and register its public key (``ImportKeyPair``).
 
-        When no clear answer came, the driver looks whether the key is registered. Where it cannot
-        see that, the error has the private key in its attribute ``private_key``; so has any other
-        exception that ends the call meanwhile, ``KeyboardInterrupt`` for one.
+        If the outcome is unclear, the driver queries whether the key is registered. If the key may
+        have been registered and the call fails, the exception has the attribute ``private_key``.
+        That includes exceptions such as ``KeyboardInterrupt``.
 
-        :param name: The name to register it under.
-        :return: The key pair with ``private_key`` in PEM. It is kept nowhere else: save it.
+        :param name: The name of the new key pair.
+        :return: The key pair with ``private_key`` in PEM, the only copy of the private key.
         :raises ImportError: If the package ``cryptography`` is missing (the extra ``crypto``).
-        :raises OutcomeUnknownError: If the key may have been registered, and was not seen.
+        :raises OutcomeUnknownError: If the key may have been registered, but is not listed.
         """
         return _key_pairs.create(
             self.connection, arguments.required_text(name, "name"), self.list_key_pairs
@@ -389,9 +406,11 @@ class MCSNodeDriver(NodeDriver):
 
     def delete_key_pair(self, key_pair: KeyPair | str) -> bool:
         """
-        Delete a key pair (``DeleteKeyPair``). Nodes made with it keep it.
+        Delete a key pair (``DeleteKeyPair``). Nodes that were created with the key are not changed.
 
         :param key_pair: The key pair, its name or its ID.
+        :return: ``True``.
+        :raises NotFoundError: If there is no such key pair.
         """
         name = arguments.required_id(key_pair, KeyPair, "key_pair")
         return self.connection.call("DeleteKeyPair", {"KeyName": name}, convert.to_true)
@@ -406,19 +425,17 @@ class MCSNodeDriver(NodeDriver):
         ex_location: NodeLocation | str | None = None,
     ) -> list[Node]:
         """
-        List all nodes, or those that are named (``DescribeInstances``).
+        List all nodes, or the nodes with some IDs or names (``DescribeInstances``).
 
         :param ex_node_ids: Nodes, their IDs or their names.
-        :param ex_names: Names alone, or the nodes that have them. With IDs as well: nodes that
+        :param ex_names: Names only, or the nodes that have them. With IDs as well, a node has to
             match either.
-        :param ex_filters: What to list of them: ``{"status": ["running", "ready"]}`` or
-            ``{"name": "web"}``; a status is one of the API's own words, or a ``NodeState`` for all
-            words that mean it.
-        :param ex_location: The zone of the nodes: a location, its ID or its name. The region's own
-            location stands for all zones.
-        :return: Nodes; what is asked for and does not exist is left out. ``extra`` has all fields
-            of the response: ``memory`` in MB, ``status`` in the API's own words,
-            ``availabilityZoneId`` where the endpoint has zones.
+        :param ex_filters: The filters: ``{"status": ["running", "ready"]}`` or ``{"name": "web"}``.
+            A status is a word of the API, or a ``NodeState`` for all words of that state.
+        :param ex_location: The zone of the nodes: a location, its ID or its name. The location of
+            the region means all zones.
+        :return: The nodes that exist. ``extra`` has all fields of the response: ``memory`` in MB,
+            ``status`` in the API's words, ``availabilityZoneId`` if the endpoint has zones.
         :raises ValueError: If there is no such location.
         """
         zone = self._zone_parameters(ex_location, "ex_location")
@@ -427,7 +444,7 @@ class MCSNodeDriver(NodeDriver):
         return named_nodes(
             ex_node_ids,
             ex_names,
-            lambda named, most: self._list_nodes(zone | named, ex_filters, most),
+            lambda named, max_rows: self._list_nodes(zone | named, ex_filters, max_rows),
             lambda: self._list_nodes(zone, ex_filters),
         )
 
@@ -447,29 +464,30 @@ class MCSNodeDriver(NodeDriver):
         """
         Create and start a node (``CreateInstance``). **This costs money.**
 
-        :param name: The node's name; no two nodes of an account share one.
+        :param name: The name of the node, unique in the account.
         :param size: The size, its ID or its name.
-        :param image: The image, its ID or its name. Text in the form of an ID (a UUID) is sent as
-            it is; a name is looked up.
-        :param location: One of :meth:`list_locations`, its ID or its name. ``None`` or the region's
-            own location leaves the zone to the endpoint.
-        :param auth: The public key of the node's account: a registered key pair with the same
-            fingerprint is used, else the key is registered first (``ImportKeyPair``).
-        :param ex_keyname: In place of ``auth``: a registered key pair, its name or its ID, which is
-            sent as it is.
-        :param ex_duration: How long to lease it: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole
-            hours. Left out, the endpoint takes a month.
+        :param image: The image, its ID or its name. A UUID is sent unchanged. Other text is a name,
+            which requires a query (``DescribeTemplates``).
+        :param location: A location of :meth:`list_locations`, its ID or its name. With ``None`` or
+            the location of the region, the endpoint chooses the zone.
+        :param auth: The public key of the node's account. The driver uses the registered key pair
+            with the same fingerprint, or registers the key (``ImportKeyPair``).
+        :param ex_keyname: A registered key pair in place of ``auth``, its name or its ID, which is
+            sent unchanged.
+        :param ex_duration: The lease: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole hours;
+            ``None`` for the endpoint's default, a month.
         :param ex_disk_size: The size of the data disk in GB, a whole number from 0.
         :param ex_bandwidth: The external bandwidth in Mbps, a whole number from 0. A size whose
-            ``disk`` and ``bandwidth`` are 0 needs one of these two.
+            ``disk`` and ``bandwidth`` are 0 needs ``ex_disk_size`` or ``ex_bandwidth``.
         :param ex_security_group: The ID of a security group.
-        :return: The node as the endpoint describes it right away: still being made. When no clear
-            answer came, the node of that name, if there was none before.
+        :return: The node of the response, in its first state. If the outcome is unclear: the node
+            of that name that did not exist before.
         :raises ValueError: If there is no such location, or another argument has an invalid value.
-            Nothing was sent that costs anything.
-        :raises InsufficientBalanceError: If the account cannot pay for it. Nothing was made.
-        :raises NotFoundError: If there is no such image. Nothing was made.
-        :raises OutcomeUnknownError: If it may have been made, and billed, and was not seen.
+            No node was created.
+        :raises InsufficientBalanceError: If the balance is too low. No node was created.
+        :raises NotFoundError: If there is no such image. No node was created.
+        :raises OutcomeUnknownError: If the node may have been created and billed, but is not
+            listed.
         """
         params = {
             "InstanceName": arguments.required_text(name, "name"),
@@ -482,10 +500,10 @@ class MCSNodeDriver(NodeDriver):
         if lease := wire_values.duration(ex_duration, "ex_duration"):
             params["Duration"] = lease
         if auth is not None and ex_keyname is not None:
-            raise ValueError("auth, ex_keyname: only one of them can be given")
+            raise ValueError("auth, ex_keyname: expected one of the two, got both")
         if ex_keyname is not None:
             params["KeyName"] = arguments.required_id(ex_keyname, KeyPair, "ex_keyname")
-        key = self._key_of(auth)
+        key = self._public_key_of(auth)
 
         params |= self._zone_parameters(location, "location")
         params["ImageId"] = self._image_id(image, "image")
@@ -499,7 +517,7 @@ class MCSNodeDriver(NodeDriver):
                     "CreateInstance", params, lambda row: convert.to_nodes([row], self, {})[0]
                 ),
                 snapshot=lambda: self._ids_of(name),
-                confirm=lambda before: self._made_since(before, name, arguments.names_of(size)),
+                confirm=lambda before: self._created_since(before, name, arguments.names_of(size)),
             )
         except OutcomeUnknownError as error:
             if 200 <= error.http_code < 300:
@@ -524,41 +542,44 @@ class MCSNodeDriver(NodeDriver):
         **create_node_kwargs: Any,
     ) -> Node:
         """
-        Create a node, wait for it, and run a deployment on it over SSH, as libcloud does it.
-        **This costs money.**
+        Create a node (``CreateInstance``), wait until the node runs, and run a deployment on the
+        node over SSH, with libcloud's own method. **This costs money.**
 
-        What is known to fail fails before anything is sent: files that cannot be read, keys that
-        cannot be used, arguments of other types. The account and the password of the node are asked
-        for (``GetPasswordData``) only where they are needed. What fails when the node was made is
-        libcloud's ``DeploymentError``: the node is in ``node``, and its ID in the message.
+        Unreadable files, unusable keys and arguments of other types raise an error before a request
+        is sent. The account and the password of the node are queried (``GetPasswordData``) only if
+        they are needed. A failure after the node was created raises libcloud's ``DeploymentError``:
+        the attribute ``node`` is the node, and the message has its ID.
 
-        :param deploy: What to run.
-        :param ssh_username: The account to log in to. Left out: the one that the node came with,
-            and ``root`` where the endpoint does not tell it.
-        :param ssh_alternate_usernames: Accounts to try after that one.
+        :param deploy: The deployment to run.
+        :param ssh_username: The account to log in to. Default: the account of the response, or
+            ``root`` if the response has none.
+        :param ssh_alternate_usernames: The accounts to try after ``ssh_username``.
         :param ssh_port: The port of the node's SSH server.
-        :param ssh_timeout: Seconds after which an attempt to log in has failed.
-        :param ssh_key: The path of the private key, or several; ``~`` is expanded. With a key, no
-            password is asked for.
-        :param ssh_key_password: The passphrase of the private key. Without a key, libcloud takes it
-            for the account's password.
-        :param auth: As for :meth:`create_node`.
-        :param timeout: Seconds after which to give up: waiting for the node, and logging in to it.
-        :param max_tries: How often the deployment is run at most.
-        :param ssh_interface: Where to look for the node's address: ``public_ips`` or
+        :param ssh_timeout: The timeout of an attempt to log in, in seconds.
+        :param ssh_key: The path of a private key, or several; ``~`` is expanded. With a key, the
+            password is not queried.
+        :param ssh_key_password: The passphrase of the private key. Without a key, libcloud uses it
+            as the account's password.
+        :param auth: The public key of the node's account, see :meth:`create_node`.
+        :param timeout: The longest time in seconds to wait until the node runs, and to log in.
+        :param max_tries: The highest number of runs of the deployment.
+        :param ssh_interface: The kind of the address to connect to: ``public_ips`` or
             ``private_ips``.
-        :param at_exit_func: As for libcloud: called at the end of the program, with ``driver`` and
-            ``node``, if the deployment was interrupted.
-        :param wait_period: Seconds between two looks at the node, at most.
+        :param at_exit_func: The function that libcloud calls at the end of the program, with
+            ``driver`` and ``node``, if the deployment was interrupted.
+        :param wait_period: The longest time in seconds between two queries for the node.
         :param create_node_kwargs: Other arguments of :meth:`create_node`: ``name``, ``size``,
             ``image``, ``ex_keyname``, …
+        :return: The node.
         :raises RuntimeError: If the package ``paramiko`` is missing (the extra ``deploy``).
         :raises OSError: If the file of a ``FileDeployment`` cannot be read.
+        :raises TypeError: If an argument is of another type. No request was sent.
+        :raises ValueError: If an argument has an invalid value.
         """
-        # Imported when it is needed: most programs never deploy.
-        from libcloud_mcs._deploying import for_libcloud
+        # Imported when needed: most programs never deploy.
+        from libcloud_mcs._deploying import libcloud_arguments
 
-        given = for_libcloud(
+        deploy_kwargs = libcloud_arguments(
             deploy=deploy,
             ssh_username=ssh_username,
             ssh_alternate_usernames=ssh_alternate_usernames,
@@ -575,15 +596,15 @@ class MCSNodeDriver(NodeDriver):
             key_pair=create_node_kwargs.get("ex_keyname"),
         )
         try:
-            return super().deploy_node(**given, **create_node_kwargs)
+            return super().deploy_node(**deploy_kwargs, **create_node_kwargs)
         except Exception:
             raise
         except BaseException:
-            # Ctrl-C, for one: there is no DeploymentError then that has the node.
+            # For example after Ctrl-C, without a DeploymentError that has the node.
             name = create_node_kwargs.get("name")
             _log.error(
-                "deploy_node() was interrupted: the node %r may have been made and is leased then;"
-                " driver.list_nodes(ex_names=[%r]) tells",
+                "deploy_node() was interrupted: the node %r may have been created and billed;"
+                " driver.list_nodes(ex_names=[%r]) shows whether it was",
                 name,
                 name,
             )
@@ -599,21 +620,23 @@ class MCSNodeDriver(NodeDriver):
         ex_list_nodes_kwargs: Mapping[str, Any] | None = None,
     ) -> list[tuple[Node, list[str]]]:
         """
-        Wait until nodes run and have an address, asking for these nodes alone.
+        Wait until nodes run and have an address. Only these nodes are queried
+        (``DescribeInstances``).
 
         :param nodes: The nodes, their IDs or their names.
-        :param wait_period: Seconds between two looks, at most; the first come sooner.
-        :param timeout: Seconds after which to give up; the last look may take a second more.
-        :param ssh_interface: Where to look for the addresses: ``public_ips`` or ``private_ips``.
-        :param force_ipv4: Whether to leave IPv6 addresses out.
+        :param wait_period: The longest time in seconds between two queries; the first intervals are
+            shorter.
+        :param timeout: The longest time in seconds to wait. The last query may take a second more.
+        :param ssh_interface: The kind of the addresses: ``public_ips`` or ``private_ips``.
+        :param force_ipv4: Whether IPv6 addresses are ignored.
         :param ex_list_nodes_kwargs: Arguments for :meth:`list_nodes` in place of these nodes' IDs.
-        :return: Each node as it is now, with its addresses.
-        :raises MCSError: If a node has failed, is gone, or did not come up in time. The message
-            says which, and of one that runs which addresses it has.
-        :raises NotFoundError: If no node has an ID or name that was given.
+        :return: The current nodes, each with its addresses.
+        :raises MCSError: If a node failed, does not exist any more, or did not run in time. The
+            message names the nodes, and the other addresses of running nodes.
+        :raises NotFoundError: If no node has an ID or name of ``nodes``.
         """
-        nodes = arguments.several_things(nodes, "nodes")
-        # By their IDs, each once.
+        nodes = arguments.items_or_keys(nodes, "nodes")
+        # Without duplicates of an ID.
         awaited = {arguments.required_id(node, Node, "nodes"): node for node in nodes}
         arguments.seconds(wait_period, "wait_period")
         arguments.seconds(timeout, "timeout")
@@ -621,21 +644,21 @@ class MCSNodeDriver(NodeDriver):
             arguments.one_of(ssh_interface, INTERFACES, "ssh_interface"),
             arguments.flag(force_ipv4, "force_ipv4"),
         )
-        wanted = arguments.keywords(ex_list_nodes_kwargs, self.list_nodes, "ex_list_nodes_kwargs")
+        kwargs = arguments.keywords(ex_list_nodes_kwargs, self.list_nodes, "ex_list_nodes_kwargs")
         end = time.monotonic() + timeout
 
-        def look(named: list[Node | str]) -> list[Node]:
-            with self.connection.until(max(end, time.monotonic() + _LAST_LOOK)):
-                return self.list_nodes(**(wanted or {"ex_node_ids": named}))
+        def list_nodes(named: list[Node | str]) -> list[Node]:
+            with self.connection.until(max(end, time.monotonic() + _LAST_QUERY)):
+                return self.list_nodes(**(kwargs or {"ex_node_ids": named}))
 
         try:
             return until_running(
-                look,
+                list_nodes,
                 awaited.values(),
                 addresses,
                 wait_period,
                 timeout,
-                may_miss=bool(wanted),
+                may_be_missing=bool(kwargs),
             )
         except MCSError as error:
             error.driver = self
@@ -646,6 +669,7 @@ class MCSNodeDriver(NodeDriver):
         Start a stopped node (``StartInstance``).
 
         :param node: The node, its ID or its name.
+        :return: ``True``.
         """
         return self._change("StartInstance", node)
 
@@ -654,8 +678,10 @@ class MCSNodeDriver(NodeDriver):
         Stop a running node (``StopInstance``).
 
         :param node: The node, its ID or its name.
-        :param ex_force: Whether to switch it off at once, which may lose data. Else the endpoint
-            asks the system to shut down, and switches it off after 30 seconds.
+        :param ex_force: Whether the node is switched off immediately, which may lose data.
+            Otherwise the endpoint asks the system to shut down, and switches the node off after 30
+            seconds.
+        :return: ``True``.
         """
         force = arguments.flag(ex_force, "ex_force")
         return self._change("StopInstance", node, {"Force": "True"} if force else {})
@@ -665,6 +691,7 @@ class MCSNodeDriver(NodeDriver):
         Reboot a node (``RebootInstance``).
 
         :param node: The node, its ID or its name.
+        :return: ``True``.
         """
         return self._change("RebootInstance", node)
 
@@ -673,6 +700,7 @@ class MCSNodeDriver(NodeDriver):
         Delete a node and its disks (``TerminateInstance``).
 
         :param node: The node, its ID or its name.
+        :return: ``True``.
         """
         return self._change("TerminateInstance", node)
 
@@ -680,34 +708,40 @@ class MCSNodeDriver(NodeDriver):
         """
         List the disks of a node, or of all nodes (``DescribeInstanceVolumes``).
 
-        :param node: The node, its ID or its name; ``None``: every node, with one request each.
-        :return: Volumes; ``size`` in GB. A number of 1,024 or more on the wire is in MB, a smaller
-            one in GB; ``extra["volumeSize"]`` has the number as it came.
+        :param node: The node, its ID or its name; ``None`` for all nodes, with one request each.
+        :return: The volumes. ``size`` is in GB: a number from 1,024 on counts as MB, a smaller
+            number as GB. ``extra["volumeSize"]`` is the unchanged number.
         """
         if node is not None:
             return self._volumes(arguments.required_id(node, Node, "node"))
         ids = [str(node.id) for node in self.list_nodes()]
-        found = concurrent_map(self._volumes_if_any, ids, self.concurrency)
-        return [volume for volumes in found for volume in volumes]
+        lists = concurrent_map(self._volumes_if_any, ids, self.concurrency)
+        return [volume for volumes in lists for volume in volumes]
 
     # Extensions
 
     def ex_get_balance(self) -> Balance:
-        """Get the account's money (``GetBalance``)."""
+        """
+        Get the balance of the account (``GetBalance``).
+
+        :return: The balance, and the time of the last transaction.
+        """
         return self.connection.call("GetBalance", {}, convert.to_balance)
 
     def ex_iterate_nodes(
         self, ex_filters: Filters | None = None, ex_location: NodeLocation | str | None = None
     ) -> Iterator[Node]:
         """
-        Return all nodes one after another, a page at a time (``DescribeInstances``).
+        Iterate over all nodes, page by page (``DescribeInstances``).
 
-        However many nodes there are, only those of some pages are in memory: ``page_size`` and
-        ``concurrency`` say how many. Nodes may be destroyed meanwhile: none is given twice, and
-        none is left out that was there throughout.
+        Only the nodes of some pages are in memory, according to ``page_size`` and ``concurrency``.
+        Nodes may be destroyed during the iteration. Every node is returned at most once, and every
+        node that exists throughout is returned.
 
-        :param ex_filters: As for :meth:`list_nodes`.
-        :param ex_location: As for :meth:`list_nodes`.
+        :param ex_filters: The filters, see :meth:`list_nodes`.
+        :param ex_location: The zone of the nodes, see :meth:`list_nodes`.
+        :return: The nodes, with the fields of :meth:`list_nodes`.
+        :raises ValueError: If there is no such location.
         """
         fetch = self._lists.fetcher(
             "DescribeInstances",
@@ -723,15 +757,16 @@ class MCSNodeDriver(NodeDriver):
         """
         Get one node (``DescribeInstances``).
 
-        :param node_id: Its ID, or its name; looked for in this order.
+        :param node_id: The node, its ID or its name. A node with that ID has precedence.
+        :return: The node, with the fields of :meth:`list_nodes`.
         :raises NotFoundError: If there is no such node.
         """
-        wanted = arguments.required_id(node_id, Node, "node_id")
-        found = self.list_nodes(ex_node_ids=[wanted])
-        for node in sorted(found, key=lambda node: node.id != wanted):
+        name = arguments.required_id(node_id, Node, "node_id")
+        nodes = self.list_nodes(ex_node_ids=[name])
+        for node in sorted(nodes, key=lambda node: node.id != name):
             return node
         raise NotFoundError(
-            f"no node has the ID or name {wanted!r}", action="DescribeInstances", driver=self
+            f"no node has the ID or name {name!r}", action="DescribeInstances", driver=self
         )
 
     def ex_get_node_state(self, node: Node | str) -> NodeState:
@@ -739,20 +774,21 @@ class MCSNodeDriver(NodeDriver):
         Get the state of a node (``DescribeInstanceStatus``).
 
         :param node: The node, its ID or its name.
-        :return: Its state; ``UNKNOWN`` for a word that is in no table.
+        :return: The state; ``UNKNOWN`` for an unknown word of the API.
         """
         return self.connection.call(
             "DescribeInstanceStatus",
             {"InstanceId": arguments.required_id(node, Node, "node")},
-            lambda answer: convert.to_state(answer.get("status")),
+            lambda response: convert.to_state(response.get("status")),
         )
 
     def ex_rebuild_node(self, node: Node | str, image: NodeImage | str | None = None) -> bool:
         """
-        Rewrite a node's system disk (``RebuildInstanceRootImage``). What is on it is lost.
+        Rewrite a node's system disk (``RebuildInstanceRootImage``). Its data are lost.
 
         :param node: The node, its ID or its name.
-        :param image: The image, its ID or its name; ``None``: the one it was made from.
+        :param image: The image, its ID or its name; ``None`` for the node's own image.
+        :return: ``True``.
         """
         name = arguments.required_id(node, Node, "node")
         params = {} if image is None else {"ImageId": self._image_id(image, "image")}
@@ -760,13 +796,14 @@ class MCSNodeDriver(NodeDriver):
 
     def ex_renew_node(self, node: Node | str, duration: str | timedelta | None = None) -> bool:
         """
-        Lease a node for longer (``RenewInstance``). **This costs money.**
+        Extend a node's lease (``RenewInstance``). **This costs money.**
 
         :param node: The node, its ID or its name.
-        :param duration: How much longer: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole hours.
-            Left out, the endpoint takes a month.
-        :return: ``True``, also when no clear answer came and the lease ends later than before.
-        :raises OutcomeUnknownError: If it may have been renewed, and billed, and that was not seen.
+        :param duration: The extension: ``"72H"``, ``"1M"``, or a ``timedelta`` of whole hours;
+            ``None`` for the endpoint's default, a month.
+        :return: ``True``, also if the outcome is unclear and the lease ends later than before.
+        :raises OutcomeUnknownError: If the lease may have been extended and billed, but does not
+            end later than before.
         """
         lease = wire_values.duration(duration, "duration")
         name = arguments.required_id(node, Node, "node")
@@ -789,18 +826,18 @@ class MCSNodeDriver(NodeDriver):
         Change the size of a node (``ChangeInstanceType``). **This costs money.**
 
         :param node: The node, its ID or its name.
-        :param new_size: The size, its ID or its name. With another disk or bandwidth, it may be the
-            size that the node has.
+        :param new_size: The size, its ID or its name. With another disk or bandwidth, the current
+            size is allowed.
         :param ex_duration: The lease with the new size: ``"72H"``, ``"1M"``, or a ``timedelta`` of
-            whole hours. Left out, the endpoint takes a month.
+            whole hours; ``None`` for the endpoint's default, a month.
         :param ex_disk_size: The new size of the data disk in GB, a whole number from 0; ``None``
-            leaves the disk as it is.
+            does not change the disk.
         :param ex_bandwidth: The new external bandwidth in Mbps, a whole number from 0; ``None``
-            leaves it as it is.
-        :return: ``True``, also when no clear answer came and the node has the size, which it had
-            not before.
-        :raises OutcomeUnknownError: If it may have been changed, and billed, and that was not seen;
-            with a size that the node had before, it never can be.
+            does not change the bandwidth.
+        :return: ``True``, also if the outcome is unclear, and the node has the new size and had
+            another size before.
+        :raises OutcomeUnknownError: If the node may have been changed and billed, but does not have
+            the new size or had that size before.
         """
         name = arguments.required_id(node, Node, "node")
         params = {"InstanceType": arguments.required_id(new_size, NodeSize, "new_size")}
@@ -821,25 +858,28 @@ class MCSNodeDriver(NodeDriver):
         Get a node's lease (``GetInstanceContractInfo``).
 
         :param node: The node, its ID or its name.
+        :return: The lease.
         """
         params = {"InstanceId": arguments.required_id(node, Node, "node")}
         return self.connection.call("GetInstanceContractInfo", params, convert.to_contract)
 
     def ex_get_metadata(self, node: Node | str) -> dict[str, str]:
         """
-        Get a node's metadata, the system's entries and the user's (``GetInstanceMetadata``).
+        Get a node's metadata (``GetInstanceMetadata``).
 
         :param node: The node, its ID or its name.
+        :return: The names and values of the system's and of the user's entries.
         """
         params = {"InstanceId": arguments.required_id(node, Node, "node")}
         return self.connection.call("GetInstanceMetadata", params, convert.to_metadata)
 
     def ex_set_metadata(self, node: Node | str, metadata: Mapping[str, str]) -> bool:
         """
-        Set entries of a node's metadata (``PutInstanceMetadata``). Others stay as they are.
+        Set entries of a node's metadata (``PutInstanceMetadata``). Other entries are not changed.
 
         :param node: The node, its ID or its name.
-        :param metadata: Names and values, both text.
+        :param metadata: The names and values of the entries, both text.
+        :return: ``True``.
         """
         return self._change("PutInstanceMetadata", node, wire_values.metadata(metadata, "metadata"))
 
@@ -850,23 +890,24 @@ class MCSNodeDriver(NodeDriver):
         passphrase: str | bytes | None = None,
     ) -> PasswordData:
         """
-        Get the account and password that a node came with (``GetPasswordData``).
+        Get the account and the password that a node was created with (``GetPasswordData``).
 
         :param node: The node, its ID or its name.
-        :param private_key: For a node with a key pair: its RSA private key, as text or bytes in
-            PEM or OpenSSH's form, or the path of a file with it.
-        :param passphrase: What the private key is encrypted with, where it is; an empty one
-            means no passphrase.
-        :raises PasswordNotReadyError: If the node is still being made.
-        :raises PrivateKeyRequiredError: If the node has a key pair, and no private key was given.
-        :raises WrongPrivateKeyError: If the private key belongs to another key pair.
+        :param private_key: The RSA private key of a node with a key pair: text or bytes in PEM or
+            OpenSSH's form, or the path of the file.
+        :param passphrase: The passphrase of an encrypted private key. Empty text means no
+            passphrase.
+        :return: The account and the password in clear.
+        :raises PasswordNotReadyError: If the node is still being created.
+        :raises PrivateKeyRequiredError: If the node has a key pair, and no private key was passed.
+        :raises WrongPrivateKeyError: If the private key does not decrypt the password.
         :raises ValueError: If the private key cannot be read.
         :raises ImportError: If the package ``cryptography`` is missing (the extra ``crypto``).
         """
         key = None if private_key is None else keys.load_private_key(private_key, passphrase)
-        response = passwords.login(self.connection, arguments.required_id(node, Node, "node"))
+        response = passwords.query(self.connection, arguments.required_id(node, Node, "node"))
         encrypted = passwords.is_encrypted(response)
-        password = passwords.decrypted(self.connection, response, key)
+        password = passwords.decrypt(self.connection, response, key)
         return convert.to_password_data(response, password, encrypted)
 
     def ex_list_network_interfaces(self, node: Node | str) -> list[NetworkInterface]:
@@ -874,12 +915,13 @@ class MCSNodeDriver(NodeDriver):
         List a node's network interfaces (``DescribeInstanceNetworkInterfaces``).
 
         :param node: The node, its ID or its name.
+        :return: The network interfaces. ``bandwidth`` is in Mbps.
         """
         return self.connection.call(
             "DescribeInstanceNetworkInterfaces",
             {"InstanceId": arguments.required_id(node, Node, "node")},
-            lambda answer: [
-                convert.to_network_interface(row) for row in answer["InstanceNetworkInterface"]
+            lambda response: [
+                convert.to_network_interface(row) for row in response["InstanceNetworkInterface"]
             ],
         )
 
@@ -887,19 +929,20 @@ class MCSNodeDriver(NodeDriver):
         self, action: str, params: Mapping[str, Any] | None = None, kind: Kind = Kind.BILLED
     ) -> Any:
         """
-        Carry out any action of the service, with the parameters that it takes on the wire.
+        Carry out any action of the service, with its parameters on the wire.
 
         :param action: The name of the action, such as ``DescribeSecurityGroups``.
-        :param params: Its own parameters: text, numbers, booleans (sent as ``True`` and ``False``),
-            or lists of these (sent as ``Name.1``, ``Name.2``, …).
-        :param kind: What a second request would do, which decides what is sent again. The default
-            is sent at most once. An action that the table of the API has keeps the table's kind.
-        :return: What is inside ``<Action>Response``: ``dict``, ``list`` and ``str``, the same from
+        :param params: The action's own parameters: text, numbers, booleans (sent as ``True`` and
+            ``False``), or lists of these (sent as ``Name.1``, ``Name.2``, …).
+        :param kind: The effect of the action, which decides about retries. A request of the default
+            kind is sent at most once. The actions of :data:`~libcloud_mcs.actions.ACTIONS` keep
+            their own kind.
+        :return: The content of ``<Action>Response``: ``dict``, ``list`` and ``str``, the same from
             XML and JSON. In a ``<Thing>Set``, ``<Thing>`` is always a list. Elsewhere, a list of
             one is the single value, and an empty record is ``""``.
         :raises TypeError: If an argument, a name or a value is of another type.
-        :raises ValueError: If an action or a parameter cannot have the name, a parameter belongs to
-            every request, or a list is empty.
+        :raises ValueError: If the name of the action or a parameter is invalid, a parameter is
+            reserved for every request, or a list is empty.
         :raises OutcomeUnknownError: If the action may have been carried out. No message quotes a
             response, which may hold secrets.
         """
@@ -913,16 +956,16 @@ class MCSNodeDriver(NodeDriver):
         return _key_pairs.register(self.connection, name, key, self.list_key_pairs)
 
     def _region(self) -> NodeLocation:
-        """Return the location that stands for the endpoint's region."""
+        """Return the location of the endpoint's region."""
         region = self.region or self.connection.endpoint.host
         return NodeLocation(id=region, name=region, country=convert.COUNTRY, driver=self)
 
     def _zones(self) -> list[NodeLocation]:
-        """List the zones of the region; none where the endpoint refuses to list them."""
+        """List the zones of the region. The list is empty if the endpoint refuses the action."""
         if self._has_no_zones:
             return []
         try:
-            return self._lists.whole(
+            return self._lists.fetch_all(
                 "DescribeAvailabilityZones",
                 lambda rows: [convert.to_location(row, self) for row in rows],
                 lambda zone: zone.id,
@@ -930,43 +973,49 @@ class MCSNodeDriver(NodeDriver):
         except MCSError as error:
             if not is_refusal(error):
                 raise
-            # Without a code it may not be the endpoint that has refused.
+            # A refusal without a code may not be the endpoint's.
             self._has_no_zones = error.code is not None
             return []
 
     def _zone_parameters(
         self, location: NodeLocation | str | None, argument: str
     ) -> dict[str, str]:
-        """Return the parameter of a zone; none for the region's own location."""
+        """
+        Return the parameter of a zone. The location of the region has none.
+
+        :raises ValueError: If there is no such location.
+        """
         if location is None:
             return {}
-        wanted = arguments.required_id(location, NodeLocation, argument)
+        name = arguments.required_id(location, NodeLocation, argument)
         zones, region = self._zones(), self._region()
-        found = [zone for zone in zones if zone.id == wanted]
-        if not found and isinstance(location, str):
-            found = [zone for zone in zones if zone.name == wanted]
-        if len(found) == 1:
-            return {"AvailabilityZoneId": found[0].id}
-        if found:
-            raise ValueError(f"{argument}: expected an ID, got {wanted!r}, the name of several")
-        if wanted == region.id:
+        matches = [zone for zone in zones if zone.id == name]
+        if not matches and isinstance(location, str):
+            matches = [zone for zone in zones if zone.name == name]
+        if len(matches) == 1:
+            return {"AvailabilityZoneId": matches[0].id}
+        if matches:
+            raise ValueError(f"{argument}: expected an ID, got {name!r}, the name of several zones")
+        if name == region.id:
             return {}
         if not zones:
             raise ValueError(
-                f"{argument}: expected {region.id!r}, the only one of this endpoint, got"
-                f" {wanted!r}; each region has its own endpoint"
+                f"{argument}: expected {region.id!r}, the only location of this endpoint, got"
+                f" {name!r}; each region has its own endpoint"
             )
         names = ", ".join(f"{zone.id!r} ({zone.name})" for zone in zones)
-        raise ValueError(f"{argument}: expected one of {names}, got {wanted!r}")
+        raise ValueError(f"{argument}: expected one of {names}, got {name!r}")
 
     def _image_id(self, image: NodeImage | str, argument: str) -> str:
-        """Return the ID of an image, the only form that the wire takes. A name is looked up."""
+        """Return the ID of an image. A name requires a query, since the API accepts only IDs."""
         name = arguments.required_id(image, NodeImage, argument)
         if isinstance(image, NodeImage) or _UUID.fullmatch(name):
             return name
         return self.get_image(name).id
 
-    def _key_of(self, auth: NodeAuthSSHKey | NodeAuthPassword | None) -> _key_text.PublicKey | None:
+    def _public_key_of(
+        self, auth: NodeAuthSSHKey | NodeAuthPassword | None
+    ) -> _key_text.PublicKey | None:
         if auth is None:
             return None
         if not isinstance(auth, (NodeAuthSSHKey, NodeAuthPassword)):
@@ -979,27 +1028,27 @@ class MCSNodeDriver(NodeDriver):
         self,
         params: Mapping[str, str] | None = None,
         ex_filters: Filters | None = None,
-        most: int | None = None,
+        max_rows: int | None = None,
     ) -> list[Node]:
-        return self._lists.whole(
+        return self._lists.fetch_all(
             "DescribeInstances",
             self._node_reader(),
             lambda node: node.id,
             params,
             ex_filters,
-            most,
+            max_rows,
         )
 
     def _node_reader(self) -> Callable[[list[Row]], list[Node]]:
-        # What nodes share, they share over all pages of a list.
+        # The nodes of all pages share their sizes.
         sizes: convert.Sizes = {}
         return lambda rows: convert.to_nodes(rows, self, sizes)
 
     def _ids_of(self, name: str) -> set[str | None]:
         return {node.id for node in self.list_nodes(ex_names=[name])}
 
-    def _made_since(self, before: set[str | None], name: str, size: set[str]) -> Node | None:
-        """Return the node of that name, and of that size if it tells, that was not there before."""
+    def _created_since(self, before: set[str | None], name: str, size: set[str]) -> Node | None:
+        """Return the node of a name, and of a size if known, that did not exist before."""
         for node in self.list_nodes(ex_names=[name]):
             if node.id not in before and (
                 node.size is None or size & arguments.names_of(node.size)
@@ -1008,13 +1057,13 @@ class MCSNodeDriver(NodeDriver):
         return None
 
     def _has_size(self, node: str, size: set[str]) -> bool:
-        now = self.ex_get_node(node).size
-        return now is not None and bool(size & arguments.names_of(now))
+        current = self.ex_get_node(node).size
+        return current is not None and bool(size & arguments.names_of(current))
 
     def _change(
         self, action: str, node: Node | str, params: Mapping[str, str] | None = None
     ) -> bool:
-        """Carry an action out that changes one node and answers ``return``."""
+        """Carry out an action that changes one node, and whose result is ``return``."""
         name = arguments.required_id(node, Node, "node")
         return self.connection.call(action, {"InstanceId": name, **(params or {})}, convert.to_true)
 
@@ -1022,14 +1071,14 @@ class MCSNodeDriver(NodeDriver):
         return self.connection.call(
             "DescribeInstanceVolumes",
             {"InstanceId": node_id},
-            lambda answer: [convert.to_volume(row, self) for row in answer["InstanceVolume"]],
+            lambda response: [convert.to_volume(row, self) for row in response["InstanceVolume"]],
         )
 
     def _volumes_if_any(self, node_id: str) -> list[StorageVolume]:
         try:
             return self._volumes(node_id)
         except NotFoundError:
-            # It went away after it was listed.
+            # The node was deleted after it was listed.
             return []
 
     def _connect_and_run_deployment_script(
@@ -1046,18 +1095,17 @@ class MCSNodeDriver(NodeDriver):
         timeout: int,
         max_tries: int,
     ) -> Node:
-        # By now the node has a password, which it had not when it was made, and with it comes the
-        # name of its account.
+        # A running node has a password, unlike a new node. The response also has the account.
         node_id = arguments.required_id(node, Node, "node")
         if not (ssh_password or ssh_key_file or ssh_key_password):
             if task.has_key_pair:
-                login = passwords.login_if_any(self.connection, node_id, node.name)
+                login = passwords.query_if_possible(self.connection, node_id, node.name)
             else:
-                login = passwords.login(self.connection, node_id)
+                login = passwords.query(self.connection, node_id)
             if not passwords.is_encrypted(login):
                 ssh_password = login.get("passwordData")
         elif not ssh_username:
-            login = passwords.login_if_any(self.connection, node_id, node.name)
+            login = passwords.query_if_possible(self.connection, node_id, node.name)
         if not ssh_username:
             ssh_username = login.get("account") or "root"
         deployed: Node = super()._connect_and_run_deployment_script(

@@ -1,8 +1,8 @@
 """
 The exceptions of the driver.
 
-Each is a :class:`MCSError`. Where libcloud has a class of the same meaning, ours is both, so that
-``except`` with either name catches it.
+Each is a :class:`MCSError`. Where libcloud has a class of the same meaning, the exception is a
+subclass of both, so that ``except`` with either name catches it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
 
 class MCSError(ProviderError):
     """
-    An action was refused, could not be sent, or had no usable answer.
+    An action was refused, could not be sent, or had no usable response.
 
-    :param message: What went wrong: the endpoint's own words where it gave some.
+    :param message: The error; the endpoint's own message where the response has one.
     :param action: The API action, such as ``CreateInstance``.
-    :param http_code: The HTTP status of the answer, ``0`` when no answer came.
-    :param code: The ``code`` of the answer's error body, ``None`` when it had none.
-    :param retryable: Whether the same call may simply be made again.
-    :param driver: The driver that made the call.
+    :param http_code: The HTTP status of the response, ``0`` without a response.
+    :param code: The ``code`` of the API's error document, ``None`` without one.
+    :param retryable: Whether the same call may safely be repeated.
+    :param driver: The driver of the call.
     """
 
     #: Not kept when an exception is pickled: a driver holds the secret and open connections.
@@ -53,7 +53,7 @@ class MCSError(ProviderError):
         retryable: bool = False,
         driver: Any = None,
     ) -> None:
-        # Not super(): the constructors of libcloud's classes beside this one do not fit together.
+        # Not super(): the constructors of libcloud's classes are not compatible with each other.
         Exception.__init__(self, message)
         self.message = message
         self.value = message
@@ -80,18 +80,18 @@ class InvalidCredentialsError(MCSError, InvalidCredsError):
 
 
 class InsufficientBalanceError(MCSError):
-    """The account has not enough money for what was asked (HTTP 406)."""
+    """The balance is too low (HTTP 406)."""
 
 
 class NotFoundError(MCSError):
-    """What was named does not exist (HTTP 404), or no answer held it."""
+    """A thing does not exist (HTTP 404), or no response lists it."""
 
 
 class KeyPairNotFoundError(NotFoundError, KeyPairDoesNotExistError):
     """
     No key pair has that name or ID.
 
-    :param name: The name that was asked for, as libcloud's class has it.
+    :param name: The requested name or ID, as in libcloud's class.
     """
 
     def __init__(self, message: str, *, name: str = "", **kwargs: Any) -> None:
@@ -100,33 +100,33 @@ class KeyPairNotFoundError(NotFoundError, KeyPairDoesNotExistError):
 
 
 class RateLimitError(MCSError, RateLimitReachedError):  # type: ignore[misc] # code: int there
-    """The endpoint asked to slow down (HTTP 429)."""
+    """The endpoint limits the rate of requests (HTTP 429)."""
 
-    #: How long to wait, in seconds, as the endpoint said; ``0`` when it did not.
+    #: The endpoint's ``Retry-After`` in seconds; ``0`` without one.
     retry_after: float = 0.0
     headers: Any = None
 
 
 class MalformedAnswerError(MCSError, MalformedResponseError):
-    """The answer cannot be read; the message ends with its first words."""
+    """The response cannot be read. The message ends with an excerpt of the response."""
 
-    #: libcloud's name for the text of the answer. What may be shown of it is in the message.
+    #: libcloud's attribute for the text of the response, never set: the excerpt is in the message.
     body: str | None = None
 
 
 class OutcomeUnknownError(MCSError):
     """
-    A change or a bill may have been carried out, or not: the outcome is unknown.
+    The outcome of an action that changes or costs something is unknown.
 
-    It is never right to simply repeat the call.
+    The action may have been carried out. A repeated call may carry out the action twice.
 
-    :param asked: What was asked: the action's own parameters by their names on the wire.
-    :param find_out: The call of the driver that tells what became of it, as Python source.
+    :param asked: The action's own parameters by their names on the wire.
+    :param find_out: The call of the driver that shows the outcome, as Python source.
     """
 
-    #: The private key, in PEM, of a key pair that ``create_key_pair`` made and that may have been
-    #: registered: there is no other copy. It is in no message and no ``repr``; it is kept when the
-    #: exception is pickled.
+    #: The private key, in PEM, of a key pair that ``create_key_pair`` generated and that may have
+    #: been registered. There is no other copy. Messages and ``repr`` do not show the key; a pickled
+    #: exception keeps the key.
     private_key: str | None = None
 
     def __init__(
@@ -143,12 +143,12 @@ class OutcomeUnknownError(MCSError):
 
 
 class PasswordNotReadyError(MCSError):
-    """The instance has no password yet: it is still being made."""
+    """The node has no password yet, because the node is still being created."""
 
 
 class PrivateKeyRequiredError(MCSError, ValueError):
-    """The password is encrypted with the instance's key pair, and no private key was given."""
+    """The password is encrypted with the node's key pair, and no private key was passed."""
 
 
 class WrongPrivateKeyError(MCSError, ValueError):
-    """The password cannot be decrypted with the private key that was given."""
+    """The password cannot be decrypted with the private key."""

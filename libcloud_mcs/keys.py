@@ -1,7 +1,7 @@
 """
-SSH keys: what a public key is, its fingerprint, and passwords encrypted with it.
+SSH keys: fingerprints, new key pairs, and decryption of passwords.
 
-Making and using a private key wants the package ``cryptography`` (the extra ``crypto``).
+Private keys require the package ``cryptography`` (the extra ``crypto``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from libcloud_mcs import _key_text
-from libcloud_mcs._arguments import type_name, writable
+from libcloud_mcs._arguments import encodable, type_name
 from libcloud_mcs.errors import WrongPrivateKeyError
 
 if TYPE_CHECKING:
@@ -20,30 +20,33 @@ if TYPE_CHECKING:
 __all__ = ["decrypt_password", "generate_key_pair", "load_private_key", "public_key_fingerprint"]
 
 _RSA_BITS = 2048
-#: How the base64 of a private key in OpenSSH's form begins, and goes on in one without a cipher.
+#: The beginning of the base64 of a private key in OpenSSH's form, and the next characters of a key
+#: without a cipher.
 _OPENSSH, _NO_CIPHER = "b3BlbnNzaC1rZXktdjEA", "AAAABG5vbmU"
 _RSA = "an RSA private key in PEM or OpenSSH's form"
 
 
 def public_key_fingerprint(public_key: str, argument: str) -> str:
     """
-    Return the fingerprint of a public key: the MD5 of its OpenSSH blob, as the API shows it.
+    Return the fingerprint of a public key: the MD5 of its OpenSSH blob, in the form of the API.
 
     :param public_key: One line in OpenSSH's form, ``ssh-rsa AAAA… comment``.
-    :param argument: What the caller named the key, for the error.
-    :raises ValueError: If the text is anything else. The message never quotes it.
+    :param argument: The caller's name of the argument, for the error.
+    :return: The fingerprint in hexadecimal, with colons.
+    :raises ValueError: If the text has another form. The message does not quote the text.
     """
     return _key_text.public_key(public_key, argument).fingerprint
 
 
 def generate_key_pair(name: str) -> tuple[str, str]:
     """
-    Create an RSA key pair: the only kind with which a password can be encrypted.
+    Generate an RSA key pair. The service encrypts passwords only with RSA keys.
 
     :param name: The comment of the public key.
     :return: The public key in OpenSSH's form and the private key in PEM.
+    :raises ImportError: If the package ``cryptography`` is missing.
     """
-    _need_cryptography("create_key_pair()")
+    _require_cryptography("create_key_pair()")
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -65,13 +68,14 @@ def load_private_key(
     """
     Read an RSA private key.
 
-    :param private_key: The key's text, in PEM or OpenSSH's form, or the path of a file with it.
-    :param passphrase: The passphrase of an encrypted key; an empty text means no passphrase.
-    :raises TypeError: If one of them is of another type.
-    :raises ValueError: If there is no such file, it holds no RSA private key, or the passphrase is
-        wrong, missing or needless. The message never quotes the key.
+    :param private_key: The text of the key, in PEM or OpenSSH's form, or the path of its file.
+    :param passphrase: The passphrase of an encrypted key. Empty text means no passphrase.
+    :raises ImportError: If the package ``cryptography`` is missing.
+    :raises TypeError: If an argument is of another type.
+    :raises ValueError: If the file cannot be read, the text is not an RSA private key, or the
+        passphrase is wrong, missing or superfluous. The message does not quote the key.
     """
-    _need_cryptography("decrypting a password")
+    _require_cryptography("decrypting a password")
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -79,23 +83,23 @@ def load_private_key(
     secret = _passphrase(passphrase)
     encrypted = "ENCRYPTED" in text or (_OPENSSH in text and _OPENSSH + _NO_CIPHER not in text)
     if encrypted and secret is None:
-        raise ValueError("passphrase: expected one, since the private key is encrypted, got none")
+        raise ValueError("passphrase: expected that of the encrypted private key, got none")
     load: Any = serialization.load_pem_private_key
     if "BEGIN OPENSSH PRIVATE KEY" in text:
         load = serialization.load_ssh_private_key
     try:
         key = load(text.encode(), password=secret if encrypted else None)
     except Exception:
-        # Whatever is wrong with it, the text of a private key must not get into a message.
+        # Without the cause, which may quote the private key.
         got = "a key that cannot be read" + (" with this passphrase" if encrypted else "")
-        raise _key_text.wrong("private_key", _RSA, got) from None
+        raise _key_text.invalid_key("private_key", _RSA, got) from None
     if secret and not encrypted:
         raise ValueError(
             "passphrase: expected none, since the private key is not encrypted, got one"
         )
     if not isinstance(key, rsa.RSAPrivateKey):
-        hint = "no other kind decrypts passwords"
-        raise _key_text.wrong("private_key", _RSA, "a key of another kind", hint)
+        hint = "only RSA keys decrypt passwords"
+        raise _key_text.invalid_key("private_key", _RSA, "a key of another kind", hint)
     return key
 
 
@@ -103,30 +107,32 @@ def decrypt_password(data: str, key: RSAPrivateKey) -> str:
     """
     Decrypt the password of a node with a key pair.
 
-    :param data: ``passwordData`` as the endpoint gave it: base64 of an RSA encryption, padded
-        with OAEP (SHA-1), or with PKCS #1 v1.5 by other endpoints.
+    :param data: The ``passwordData`` of the response, in base64. The service pads with OAEP
+        (SHA-1), other endpoints with PKCS #1 v1.5.
     :param key: The private key.
-    :raises WrongPrivateKeyError: If the text is not such a thing, or encrypted with another key.
+    :return: The password in clear.
+    :raises WrongPrivateKeyError: If the data cannot be decrypted with the key.
     """
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding
 
     oaep = padding.OAEP(
-        mgf=padding.MGF1(hashes.SHA1()),  # noqa: S303 - the service chose it
+        mgf=padding.MGF1(hashes.SHA1()),  # noqa: S303 - the service requires SHA-1
         algorithm=hashes.SHA1(),  # noqa: S303
         label=None,
     )
     wrong = WrongPrivateKeyError(
-        "private_key: the password cannot be decrypted with it; it belongs to another key pair"
+        "private_key: expected the private key of the node's key pair, got one that does not"
+        " decrypt the password"
     )
     try:
-        secret = base64.b64decode(data, validate=False)
+        encrypted = base64.b64decode(data, validate=False)
     except ValueError:
         raise wrong from None
     try:
-        plain = key.decrypt(secret, oaep)
+        plain = key.decrypt(encrypted, oaep)
     except ValueError:
-        plain = _unpad_v15(secret, key)
+        plain = _decrypt_v15(encrypted, key)
         if not plain:
             raise wrong from None
     try:
@@ -135,12 +141,13 @@ def decrypt_password(data: str, key: RSAPrivateKey) -> str:
         raise wrong from None
 
 
-def _unpad_v15(secret: bytes, key: RSAPrivateKey) -> bytes:
-    # Not with the library: to hide what it sees from an attacker, its PKCS #1 v1.5 answers a
-    # wrong key with random bytes, which would pass for a password here.
+def _decrypt_v15(encrypted: bytes, key: RSAPrivateKey) -> bytes:
+    """Decrypt PKCS #1 v1.5. Return ``b""`` if the padding is wrong."""
+    # Not with the library, which returns random bytes for a wrong key as a defence against padding
+    # attacks. Those bytes would count as a password here.
     numbers = key.private_numbers()
     modulus = numbers.public_numbers.n
-    number = int.from_bytes(secret, "big")
+    number = int.from_bytes(encrypted, "big")
     if number >= modulus:
         return b""
     block = pow(number, numbers.d, modulus).to_bytes((key.key_size + 7) // 8, "big")
@@ -150,35 +157,35 @@ def _unpad_v15(secret: bytes, key: RSAPrivateKey) -> bytes:
 
 def _private_text(private_key: str | bytes | os.PathLike[str]) -> str:
     if isinstance(private_key, bytes):
-        text = _key_text.decoded(private_key, "private_key", _RSA)
-    elif isinstance(private_key, str) and _key_text.is_text(private_key):
+        text = _key_text.decode(private_key, "private_key", _RSA)
+    elif isinstance(private_key, str) and _key_text.is_key_text(private_key):
         text = private_key
     elif isinstance(private_key, (str, os.PathLike)):
         try:
             text = _key_text.read_file(private_key, "private_key", _RSA)
         except OSError as error:
-            # Without the path: a mangled key looks like one.
+            # Without the path, which may be a mangled key.
             got = f"neither a key's text nor a file that can be read ({error.strerror})"
-            raise _key_text.wrong("private_key", _RSA, got) from None
+            raise _key_text.invalid_key("private_key", _RSA, got) from None
     else:
         raise TypeError(
             f"private_key: expected text, bytes or a path, got {type_name(private_key)}"
         )
-    return _key_text.private_text(text, "private_key", _RSA)
+    return _key_text.check_private_key(text, "private_key", _RSA)
 
 
 def _passphrase(passphrase: str | bytes | None) -> bytes | None:
     if isinstance(passphrase, str):
-        return writable(passphrase, "passphrase").encode() or None
+        return encodable(passphrase, "passphrase").encode() or None
     if passphrase is None or isinstance(passphrase, bytes):
         return passphrase or None
     raise TypeError(f"passphrase: expected text or bytes, got {type_name(passphrase)}")
 
 
-def _need_cryptography(what: str) -> None:
+def _require_cryptography(feature: str) -> None:
     try:
         import cryptography  # noqa: F401
     except ImportError:
         raise ImportError(
-            f"{what} needs the package 'cryptography': pip install 'libcloud-mcs[crypto]'"
+            f"{feature} needs the package 'cryptography': pip install 'libcloud-mcs[crypto]'"
         ) from None

@@ -1,4 +1,4 @@
-"""What the API answers and libcloud has no class for. All times are aware and in UTC."""
+"""Results for which libcloud has no class. All times are aware and in UTC."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Balance", "Contract", "NetworkInterface", "PasswordData"]
 
 @dataclass(frozen=True)
 class Balance:
-    """The account's money (``GetBalance``)."""
+    """The balance of the account (``GetBalance``)."""
 
-    #: What is left, in the account's currency.
+    #: The amount of money in the account's currency.
     amount: Decimal
-    #: When it last changed; ``None`` for an account that never had a transaction.
+    #: The time of the last transaction; ``None`` without transactions.
     updated_at: datetime | None
 
 
@@ -24,11 +24,11 @@ class Balance:
 class Contract:
     """The lease of a node (``GetInstanceContractInfo``)."""
 
-    #: When the lease began.
+    #: The start of the lease.
     started_at: datetime
-    #: When it ends; the node is stopped then.
+    #: The end of the lease. The node is stopped then.
     expire_at: datetime
-    #: Until when the node is kept, stopped, for a renewal.
+    #: The time until which the stopped node is kept for a renewal.
     extend_to: datetime
 
 
@@ -40,27 +40,28 @@ class NetworkInterface:
     network_name: str
     ip_address: str
     mac_address: str
-    #: In Mbps; ``None`` where the answer has none.
+    #: The bandwidth in Mbps; ``None`` where the response has none.
     bandwidth: int | None
     #: The emulated hardware: ``virtio`` or ``e1000``.
     driver: str
-    #: Its place on the node, from 0; ``None`` where the answer has none.
+    #: The number of the interface on the node, from 0; ``None`` where the response has none.
     index: int | None
-    #: All fields of the answer under the API's own names.
+    #: All fields of the response by the API's own names.
     extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PasswordData:
-    """The account that a new node comes with (``GetPasswordData``)."""
+    """The account and the password that a node was created with (``GetPasswordData``)."""
 
     account: str
-    #: The password itself, decrypted where that was needed.
+    #: The password in clear.
     password: str = field(repr=False)
-    #: When the password was made.
+    #: The time of the password's creation; ``None`` where the response has none.
     created_at: datetime | None
-    #: The key pair of the node, ``None`` for a node without one.
+    #: The ID of the node's key pair; ``None`` for a node without one.
     key_pair_id: str | None
+    #: The name of the node's key pair; ``None`` for a node without one.
     key_pair_name: str | None
-    #: Whether the endpoint sent the password encrypted with that key pair.
+    #: Whether the endpoint encrypted the password with that key pair.
     encrypted: bool

@@ -16,7 +16,7 @@ import atheris
 import requests
 
 with atheris.instrument_imports(include=["libcloud_mcs"]):
-    from libcloud_mcs._outcomes import understood
+    from libcloud_mcs._outcomes import read_response
     from libcloud_mcs.actions import Kind
     from libcloud_mcs.driver import MCSNodeDriver
     from libcloud_mcs.errors import MalformedAnswerError, MCSError
@@ -51,7 +51,7 @@ class Endpoint:
     body = b""
 
     def take(self, begun, action, params, read, end):
-        return understood(action, params, self.answer, self.body, read)
+        return read_response(action, params, self.answer, self.body, read)
 
 
 driver.connection._try = Endpoint().take

@@ -208,7 +208,7 @@ def test_times(answer, text, expected):
     if moment:
         assert driver.ex_get_contract("i").expire_at == moment
     else:
-        with pytest.raises(MalformedAnswerError, match="startedAt is not a time"):
+        with pytest.raises(MalformedAnswerError, match="startedAt: expected a time, got"):
             driver.ex_get_contract("i")
 
 

@@ -152,7 +152,7 @@ def test_invalid_url_is_refused_without_quoting_it(monkeypatch, url):
 
 
 def test_url_that_is_not_text_is_type_error():
-    with pytest.raises(TypeError, match="^url: text was expected"):
+    with pytest.raises(TypeError, match="^url: expected text, got"):
         where(url=5)
 
 

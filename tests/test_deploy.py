@@ -489,7 +489,7 @@ def test_interrupted_deployment_logs_the_node(emulated, ssh, caplog, error):
     with pytest.raises(error):
         deploy(emulated, deploy=Interrupted(error))
     (node,) = eval(
-        re.search(r"; (driver\.list_nodes\(.*\)) tells", caplog.text)[1],
+        re.search(r"; (driver\.list_nodes\(.*\)) shows whether", caplog.text)[1],
         {"driver": emulated.driver()},
     )
     assert node.name == "web"

@@ -418,7 +418,7 @@ def test_error_code_that_is_not_a_number_is_ignored(requests_mock, driver, code)
 @pytest.mark.parametrize(("length", "shown"), [(200, "x" * 200), (201, "x" * 200 + "…")])
 def test_long_response_is_cut_in_message(requests_mock, driver, length, shown):
     requests_mock.post(URL, status_code=418, text="x" * length)
-    assert fails(CALLS["read"], driver).message == f"no answer of the API: {shown!r}"
+    assert fails(CALLS["read"], driver).message == f"not a response of the API: {shown!r}"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -153,7 +153,7 @@ def test_proxy_of_environment_with_tls_needs_authorities(monkeypatch, tmp_path, 
     assert "through the proxy 'https://127.0.0.1:" in fails(renew, driver).message
     monkeypatch.setattr("libcloud.security.CA_CERTS_PATH", str(tmp_path / "gone.pem"))
     error = fails(renew, make_driver())
-    assert error.message.startswith("nothing was sent: libcloud.security.CA_CERTS_PATH: ")
+    assert error.message.startswith("the request was not sent: libcloud.security.CA_CERTS_PATH: ")
 
 
 def test_socks_proxy_without_listener_means_no_request_was_sent(monkeypatch):
@@ -219,8 +219,8 @@ def test_unreachable_proxy_is_error_that_names_it(nowhere, monkeypatch, how, sch
 @pytest.mark.parametrize(
     ("treat", "words"),
     [
-        (answer(502, "<html>Bad gateway</html>"), "no answer of the API through the proxy"),
-        (answer(407, "<html>Who are you?</html>"), "no answer of the API through the proxy"),
+        (answer(502, "<html>Bad gateway</html>"), "not a response of the API through the proxy"),
+        (answer(407, "<html>Who are you?</html>"), "not a response of the API through the proxy"),
         (answer(200, "<html>Welcome to our Wi-Fi</html>"), "received through the proxy"),
         (lambda connection: None, "the connection through the proxy"),
     ],
@@ -318,7 +318,7 @@ def test_invalid_proxy_of_environment_is_named_without_its_password(monkeypatch,
     monkeypatch.setenv("http_proxy", value)
     error = fails(renew, make_driver())
     assert type(error) is MCSError
-    assert error.message.startswith("nothing was sent: http_proxy or all_proxy: expected ")
+    assert error.message.startswith("the request was not sent: http_proxy or all_proxy: expected ")
     assert error.message.endswith(f": {shown!r}")
 
 

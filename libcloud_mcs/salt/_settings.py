@@ -63,7 +63,7 @@ def unique_accounts(
 
 def _account(provider: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the settings that identify the account of a provider."""
-    endpoint = Endpoint.choose(
+    endpoint = Endpoint.from_settings(
         *(provider.get(name) for name in ("url", "secure", "host", "port", "path"))
     )
     region = provider.get("region", inspect.signature(MCSNodeDriver).parameters["region"].default)
