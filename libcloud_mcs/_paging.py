@@ -125,7 +125,7 @@ def pages(
 
 
 class _Yielded:
-    """The hashes of all yielded rows: eight bytes for each row, and a set after rows have shifted."""
+    """The hashes of all yielded rows, of eight bytes each, and a set of them after a shift."""
 
     def __init__(self) -> None:
         self._hashes = array("q")

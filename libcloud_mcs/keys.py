@@ -83,7 +83,7 @@ def load_private_key(
     secret = _passphrase(passphrase)
     encrypted = "ENCRYPTED" in text or (_OPENSSH in text and _OPENSSH + _NO_CIPHER not in text)
     if encrypted and secret is None:
-        raise ValueError("passphrase: expected that of the encrypted private key, got none")
+        raise ValueError("passphrase: expected the passphrase of the encrypted key, got none")
     load: Any = serialization.load_pem_private_key
     if "BEGIN OPENSSH PRIVATE KEY" in text:
         load = serialization.load_ssh_private_key
@@ -122,8 +122,7 @@ def decrypt_password(data: str, key: RSAPrivateKey) -> str:
         label=None,
     )
     wrong = WrongPrivateKeyError(
-        "private_key: expected the private key of the node's key pair, got one that does not"
-        " decrypt the password"
+        "private_key: expected the private key of the node's key pair, got one of another key pair"
     )
     try:
         encrypted = base64.b64decode(data, validate=False)

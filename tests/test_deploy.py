@@ -379,8 +379,8 @@ def test_key_file_that_is_not_text_is_refused(refused, tmp_path, data, words):
 
 def test_missing_key_file_is_refused(refused, key_file):
     for key in ("/no/such/file", [key_file, "/no/such/file"]):
-        refused(r"^ssh_key(\[1\])?: .*no file can be read .No such file", ssh_key=key)
-    refused("^ssh_key: .*no file can be read .Is a directory", ssh_key="/")
+        refused(r"^ssh_key(\[1\])?: .*file that cannot be read .No such file", ssh_key=key)
+    refused("^ssh_key: .*file that cannot be read .Is a directory", ssh_key="/")
 
 
 def test_one_usable_key_of_several_suffices(emulated, ssh, tmp_path, key_file):

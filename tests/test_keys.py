@@ -271,7 +271,7 @@ def test_path_of_public_key_may_begin_with_tilde(cloud, tmp_path, monkeypatch):
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
 def test_empty_passphrase_is_ignored(driver, keyed, form, empty):
     assert driver.ex_get_password_data(keyed, private_text(KEY, form), empty).encrypted
-    with pytest.raises(ValueError, match="^passphrase: expected one, .* is encrypted, got none"):
+    with pytest.raises(ValueError, match="^passphrase: expected the .* encrypted key, got none"):
         driver.ex_get_password_data(keyed, private_text(KEY, form, b"right"), empty)
 
 
@@ -336,7 +336,7 @@ def test_unusable_private_key_is_error_before_a_request_is_sent(
 @pytest.mark.parametrize("form", ["PKCS8", "TraditionalOpenSSL", "OpenSSH"])
 def test_missing_or_needless_passphrase_is_named(unused, form):
     locked = private_text(KEY, form, b"right")
-    with pytest.raises(ValueError, match="^passphrase: expected one, .* is encrypted, got none"):
+    with pytest.raises(ValueError, match="^passphrase: expected the .* encrypted key, got none"):
         unused.ex_get_password_data("node", locked)
     with pytest.raises(ValueError, match="^passphrase: expected none, .* not encrypted, got one"):
         unused.ex_get_password_data("node", private_text(KEY, form), "needless")

@@ -115,7 +115,7 @@ def test_unclear_billed_request_is_charged_once_and_its_result_found(cloud, node
         result = call()
         assert result is True or result.name == "new"
     else:
-        with pytest.raises(OutcomeUnknownError, match="it may still be in progress") as caught:
+        with pytest.raises(OutcomeUnknownError, match="the action may still be in progress") as caught:
             call()
         assert caught.value.action == action
     charges = [charge.action for charge in cloud.ledger]
@@ -718,7 +718,7 @@ def test_waiting_ends_at_timeout_and_error_has_states():
     with Emulator(boot_seconds=1000) as cloud:
         driver = cloud.driver()
         node = driver.create_node("a", "small", IMAGE)
-        with pytest.raises(MCSError, match="Timed out after 0.05 seconds: 'a' has the status 'disk'"):
+        with pytest.raises(MCSError, match="Timed out after 0.05 seconds: 'a' has .* 'disk'"):
             driver.wait_until_running([node], wait_period=0.01, timeout=0.05)
         with pytest.raises(ValueError, match="ssh_interface"):
             driver.wait_until_running([node], ssh_interface="ips")
@@ -860,7 +860,7 @@ def test_deploy_node_ends_at_once_when_node_fails(monkeypatch):
     monkeypatch.setattr("libcloud.compute.ssh.have_paramiko", True)
     with Emulator(boot_seconds=0.05) as cloud:
         cloud.inject(boot_fail())
-        with pytest.raises(DeploymentError, match="cannot run any more: its status is .deploy_fail."):
+        with pytest.raises(DeploymentError, match="cannot run any more: .* 'deploy_fail'"):
             cloud.driver().deploy_node(
                 deploy=ScriptDeployment("true"),
                 name="a",

@@ -406,7 +406,7 @@ def test_driver_sees_node_with_boot_fail_as_error(cloud, driver):
     cloud.inject(boot_fail(), times=1)
     node = driver.create_node("bad", "small", CREATE["ImageId"], ex_duration="1H")
     assert driver.ex_get_node(node).state is NodeState.ERROR
-    with pytest.raises(MCSError, match="'bad' cannot come up any more: it is deploy_fail"):
+    with pytest.raises(MCSError, match="'bad' cannot run any more: its status is 'deploy_fail'"):
         driver.wait_until_running([node], wait_period=0.01, timeout=5)
     assert driver.destroy_node(node)
     again = driver.create_node("bad", "small", CREATE["ImageId"], ex_duration="1H")
