@@ -115,7 +115,9 @@ def test_unclear_billed_request_is_charged_once_and_its_result_found(cloud, node
         result = call()
         assert result is True or result.name == "new"
     else:
-        with pytest.raises(OutcomeUnknownError, match="the action may still be in progress") as caught:
+        with pytest.raises(
+            OutcomeUnknownError, match="the action may still be in progress"
+        ) as caught:
             call()
         assert caught.value.action == action
     charges = [charge.action for charge in cloud.ledger]
