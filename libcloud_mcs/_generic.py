@@ -123,13 +123,18 @@ def canonical(content: Any) -> Any:
 
 
 def _canonical(value: Any, name: str) -> Any:
-    if isinstance(value, list):
+    thing = _thing(name)
+    if isinstance(value, list) and (value or not thing):
         items = [_canonical(item, name) for item in value]
         return items[0] if len(items) == 1 else items
-    thing = name.removesuffix("Set") if name.endswith("Set") else ""
-    if thing and (isinstance(value, dict) or not value.strip()):
+    if thing and (not isinstance(value, str) or not value.strip()):
         return _canonical_set(value if isinstance(value, dict) else {}, thing)
     return _canonical_record(value) or "" if isinstance(value, dict) else value
+
+
+def _thing(name: str) -> str:
+    """Return the name of the things in a set, ``""`` if the name is not that of a set."""
+    return name.removesuffix("Set") if name.endswith("Set") else ""
 
 
 def _canonical_set(rows: dict[str, Any], thing: str) -> dict[str, Any]:
@@ -139,4 +144,6 @@ def _canonical_set(rows: dict[str, Any], thing: str) -> dict[str, Any]:
 
 
 def _canonical_record(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: _canonical(item, name) for name, item in record.items() if item != []}
+    return {
+        name: _canonical(item, name) for name, item in record.items() if item != [] or _thing(name)
+    }

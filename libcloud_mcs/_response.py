@@ -139,10 +139,12 @@ def _json_value(value: Any) -> Any:
     # In place: the document is not shared, and nearly all values are already text.
     if isinstance(value, dict):
         for name in [name for name, item in value.items() if type(item) is not str]:
-            if value[name] is None:
-                del value[name]
-            else:
+            if value[name] is not None:
                 value[name] = _json_value(value[name])
+            elif name.endswith("Set"):
+                value[name] = ""  # an empty set
+            else:
+                del value[name]
         return value
     if isinstance(value, list):
         return [_json_value(item) for item in value if item is not None]

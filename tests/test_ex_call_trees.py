@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libcloud_mcs.actions import Kind
+from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator
 
 ACTION = "DescribeThings"
@@ -77,15 +78,21 @@ def refusal(cloud, tree):
 
 def expected(value, name):
     """Return what ``ex_call`` promises for a value of that name: written from the documentation."""
-    if isinstance(value, list):
-        items = [expected(item, name) for item in value]
-        return items[0] if len(items) == 1 else items
     thing = name.removesuffix("Set")
     is_set = thing not in ("", name)
+    if isinstance(value, list):
+        items = [expected(item, name) for item in value]
+        if is_set and not items:
+            return {thing: []}
+        return items[0] if len(items) == 1 else items
     if not isinstance(value, dict):
         return {thing: []} if is_set and not str(value).strip() else str(value)
-    # An empty list is not an element in XML.
-    tree = {key: expected(item, key) for key, item in value.items() if item != []}
+    # An empty list is not an element in XML, unless it is a whole set.
+    tree = {
+        key: expected(item, key)
+        for key, item in value.items()
+        if item != [] or key.removesuffix("Set") not in ("", key)
+    }
     if is_set:
         things = tree.get(thing, [])
         tree[thing] = things if isinstance(things, list) else [things]
@@ -97,6 +104,7 @@ def expected(value, name):
 @example({"ThingSet": {"Thing": [{"id": 1}]}})
 @example({"ThingSet": {}})
 @example({"ThingSet": ""})
+@example({"ThingSet": []})
 @example({"record": {"list": []}})
 @example({"list": [{"id": 1}]})
 def test_a_tree_is_the_same_from_xml_and_json(cloud, drivers, tree):
@@ -112,3 +120,11 @@ def test_any_tree_is_refused_or_the_same_from_xml_and_json(cloud, drivers, tree)
     else:
         from_xml, from_json = call(drivers)
         assert from_xml == from_json
+
+
+@pytest.mark.parametrize("empty", ["null", "[]", "{}", '""', '{"Thing": null}', '{"Thing": []}'])
+def test_empty_set_in_json_is_a_set_without_things(requests_mock, empty):
+    requests_mock.post(
+        "https://mosapi.meituan.com/mcs/v1", text=f'{{"{ACTION}Response": {{"ThingSet": {empty}}}}}'
+    )
+    assert MCSNodeDriver("key", "secret").ex_call(ACTION) == {"ThingSet": {"Thing": []}}

@@ -101,7 +101,15 @@ def _mapping(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
     for name in value:
         XML_NAME.check(f"{_subject(path)}, a name", name)
     prefix = f"{path}." if path else ""
-    return {_text(name): _value(item, f"{prefix}{name}", depth) for name, item in value.items()}
+    return {
+        _text(name): "" if _is_empty_set(name, item) else _value(item, f"{prefix}{name}", depth)
+        for name, item in value.items()
+    }
+
+
+def _is_empty_set(name: str, value: object) -> bool:
+    """Return whether a list is in place of a whole set, which is an empty element in XML."""
+    return value in ([], ()) and name.endswith("Set") and name != "Set"
 
 
 def _value(value: object, path: str, depth: int) -> Any:

@@ -224,7 +224,12 @@ def as_xml(value):
         values = [as_xml(item) for item in value]
         return values[0] if len(values) == 1 else values
     if isinstance(value, dict):
-        return {name: as_xml(item) for name, item in value.items() if item != []} or ""
+        # In place of a whole set, an empty list is an empty element.
+        items = {
+            name: "" if item == [] and name[:-3] and name.endswith("Set") else item
+            for name, item in value.items()
+        }
+        return {name: as_xml(item) for name, item in items.items() if item != []} or ""
     return str(value)
 
 
