@@ -103,7 +103,7 @@ class Backend:
         self._addresses = AddressPool(settings.node_network, self.transactions)
         self._accounts: Cell[dict[str, Account]] = Cell(self.transactions, {})
         #: The responses of the user to actions that the emulator does not have.
-        self.stubs = Stubs(self.transactions)
+        self.stubs = Stubs(self.transactions, self.edition.actions)
         #: The faults that are injected into requests.
         self.faults = Faults(self.transactions, self.stubs)
         self._records = Cell(self.transactions, self._no_records())

@@ -9,11 +9,10 @@ accepted can be written in both formats.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator._checks import ACTION_NAME, PROSE, XML_NAME, ArgumentError, shown
 from libcloud_mcs.emulator._transactions import Cell, Transactions
 
@@ -35,16 +34,18 @@ class Stubs:
     The stubs of an emulator, by their actions.
 
     :param transactions: The transactions to which changes of the stubs belong.
+    :param actions: The actions that the emulator has.
     """
 
-    def __init__(self, transactions: Transactions) -> None:
+    def __init__(self, transactions: Transactions, actions: Container[str]) -> None:
         self._transactions = transactions
+        self._actions = actions
         self._stubs: Cell[dict[str, Stub]] = Cell(transactions, {})
 
     def add(self, action: object, answer: object) -> None:
         """Add a stub, see :meth:`Emulator.stub`."""
         name = ACTION_NAME.check("action", action)
-        if name in ACTIONS:
+        if name in self._actions:
             expected = "an action that the emulator does not have"
             raise ArgumentError("action", expected, shown(name))
         stub = partial(_call, answer) if callable(answer) else partial(_same, _tree(answer))

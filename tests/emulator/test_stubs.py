@@ -484,11 +484,20 @@ def test_fault_on_an_action_without_a_stub_is_refused(cloud, control):
 # Adding and removing
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-def test_action_that_the_emulator_has_is_refused(cloud, action):
-    expected = f"^action: expected an action that the emulator does not have, got '{action}'$"
-    with pytest.raises(ValueError, match=expected):
-        cloud.stub(action, {})
+@pytest.mark.parametrize("edition", [2013, 2017])
+def test_action_of_the_edition_is_refused_and_a_later_one_is_not(edition):
+    with Emulator(edition=edition) as cloud:
+        for name, action in ACTIONS.items():
+            expected = f"^action: expected an action that the emulator does not have, got '{name}'$"
+            if action.edition <= edition:
+                with pytest.raises(ValueError, match=expected):
+                    cloud.stub(name, {})
+        if edition == 2013:
+            zone = {"availabilityZoneId": "z-1", "availabilityZoneName": "one"}
+            cloud.stub(
+                "DescribeAvailabilityZones", {"AvailabilityZoneSet": {"AvailabilityZone": [zone]}}
+            )
+            assert [each.id for each in cloud.driver().list_locations()] == ["z-1"]
 
 
 @pytest.mark.parametrize("action", ["", "a b", "中文", "1A", "A-B", "A" * 65, "A\n", None, 5, []])
