@@ -202,7 +202,7 @@ def test_objects_with_a_driver_can_be_copied(fleet, name, way):
     assert theirs is not driver
     assert theirs.connection.driver is theirs
     # It has separate connections, and works as the other does.
-    assert theirs.connection._begin().session is not driver.connection._begin().session
+    assert theirs.connection._open_channel().session is not driver.connection._open_channel().session
     assert len(theirs.list_nodes()) == len(driver.list_nodes()) == 30
     assert getattr(copied, "name", None) == getattr(thing, "name", None)
     assert getattr(copied, "extra", None) == getattr(thing, "extra", None)
@@ -242,7 +242,7 @@ def test_copied_driver_of_emulator_uses_no_proxy(fleet, monkeypatch):
 
 def test_copied_driver_has_a_separate_throttle(fleet):
     driver = fleet.driver()
-    driver.connection._begin().throttle.rate_limited(60)
+    driver.connection._open_channel().throttle.rate_limited(60)
     assert len(copy.deepcopy(driver).list_nodes()) == 30
 
 

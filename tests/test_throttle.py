@@ -162,6 +162,6 @@ def test_list_is_complete_when_endpoint_allows_one_request_at_a_time():
             assert [node.id for node in driver.list_nodes()] == [f"i{n}" for n in range(60)]
             assert 0 < len(server.refused) < 15
         finally:
-            driver.connection._begin().session.close()
+            driver.connection._open_channel().session.close()
             server.shutdown()
             thread.join()

@@ -246,7 +246,7 @@ def test_removed_tool_leaves_no_connection(cloud, monkeypatch):
         assert driver.ex_get_balance().amount == 5
     assert cloud.driver().ex_get_balance().amount == 1000
     # What the driver has kept is the tool's; urllib3 asks the pool for another when it is closed.
-    driver.connection._begin().session.close()
+    driver.connection._open_channel().session.close()
     assert driver.ex_get_balance().amount == 1000
 
 
