@@ -185,13 +185,13 @@ def _node_size(row: Row, driver: NodeDriver, sizes: Sizes) -> NodeSize | None:
     try:
         return sizes[key]
     except KeyError:
-        size = sizes[key] = _make_node_size(row, driver)
+        size = sizes[key] = _create_node_size(row, driver)
         return size
     except TypeError:  # an element of the key is a list or a record
-        return _make_node_size(row, driver)
+        return _create_node_size(row, driver)
 
 
-def _make_node_size(row: Row, driver: NodeDriver) -> NodeSize | None:
+def _create_node_size(row: Row, driver: NodeDriver) -> NodeSize | None:
     name = _text(row, "instanceType")
     size_id = _text(row, "instanceTypeId") or name
     if not size_id:
@@ -303,33 +303,33 @@ def to_network_interface(row: Row) -> NetworkInterface:
     )
 
 
-def to_balance(answer: Row) -> Balance:
+def to_balance(response: Row) -> Balance:
     """Create the record of ``GetBalance``."""
     from libcloud_mcs.records import Balance
 
-    amount = _text(answer, "balance")
+    amount = _text(response, "balance")
     try:
         balance = Decimal(amount.strip())
         if not balance.is_finite():
             raise InvalidOperation
     except InvalidOperation:
         raise MalformedAnswerError(f"balance: expected an amount, got {amount[:80]!r}") from None
-    moment = answer.get("timestamp")
+    moment = response.get("timestamp")
     return Balance(balance, time(moment, "timestamp") if moment else None)
 
 
-def to_contract(answer: Row) -> Contract:
+def to_contract(response: Row) -> Contract:
     """Create the record of ``GetInstanceContractInfo``."""
     from libcloud_mcs.records import Contract
 
     return Contract(
-        started_at=time(answer.get("startedAt"), "startedAt"),
-        expire_at=time(answer.get("expireAt"), "expireAt"),
-        extend_to=time(answer.get("extendTo"), "extendTo"),
+        started_at=time(response.get("startedAt"), "startedAt"),
+        expire_at=time(response.get("expireAt"), "expireAt"),
+        extend_to=time(response.get("extendTo"), "extendTo"),
     )
 
 
-def to_password_data(answer: Row, password: str, encrypted: bool) -> PasswordData:
+def to_password_data(response: Row, password: str, encrypted: bool) -> PasswordData:
     """
     Create the record of ``GetPasswordData``.
 
@@ -339,18 +339,18 @@ def to_password_data(answer: Row, password: str, encrypted: bool) -> PasswordDat
     from libcloud_mcs.records import PasswordData
 
     return PasswordData(
-        account=_text(answer, "account"),
+        account=_text(response, "account"),
         password=password,
-        created_at=time_if_any(answer.get("timestamp")),
-        key_pair_id=_text(answer, "keypairId") or None,
-        key_pair_name=_text(answer, "keypairName") or None,
+        created_at=time_if_any(response.get("timestamp")),
+        key_pair_id=_text(response, "keypairId") or None,
+        key_pair_name=_text(response, "keypairName") or None,
         encrypted=encrypted,
     )
 
 
-def to_metadata(answer: Row) -> dict[str, str]:
+def to_metadata(response: Row) -> dict[str, str]:
     """Read the content of ``GetInstanceMetadata``."""
-    return {name: _text(answer, name) for name in answer}
+    return {name: _text(response, name) for name in response}
 
 
 def row_id(row: Row, *fields: str) -> str:

@@ -202,7 +202,9 @@ def test_objects_with_a_driver_can_be_copied(fleet, name, way):
     assert theirs is not driver
     assert theirs.connection.driver is theirs
     # It has separate connections, and works as the other does.
-    assert theirs.connection._open_channel().session is not driver.connection._open_channel().session
+    assert (
+        theirs.connection._open_channel().session is not driver.connection._open_channel().session
+    )
     assert len(theirs.list_nodes()) == len(driver.list_nodes()) == 30
     assert getattr(copied, "name", None) == getattr(thing, "name", None)
     assert getattr(copied, "extra", None) == getattr(thing, "extra", None)

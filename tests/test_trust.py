@@ -60,10 +60,10 @@ UNUSABLE = {
     "gone": (None, "there is no file"),
     "empty": (b"", "an empty file"),
     "blank": (b"\n \n", "an empty file"),
-    "junk": (b"junk" * 100, "a file without one"),
+    "junk": (b"junk" * 100, "a file without certificates"),
     "DER": (ssl.PEM_cert_to_DER_cert(PEM.decode()), "openssl x509 -inform der"),
     "a private key": (PRIVATE_KEY, "a private key"),
-    "cut": (PEM[:200], "a file without one"),
+    "cut": (PEM[:200], "a file without certificates"),
 }
 
 

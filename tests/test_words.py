@@ -103,6 +103,20 @@ PHRASES = [
         "'checks', 'queries'",
         "The driver looks what became of it.",
     ),
+    Rule(r"\bas (it|they) came\b", "a translation", "'unchanged'", "kept as it came"),
+    Rule(
+        r"\bas the wire has\b", "a translation", "'the wire form of'", "a list as the wire has it"
+    ),
+    Rule(
+        r"\bno clear answer\b",
+        "an answer is a response, and an unclear one an unknown outcome",
+        "'the outcome is unclear'",
+        "When no clear answer came",
+    ),
+    Rule(r"\bbeing made\b", "a translation", "'being created'", "The node is still being made."),
+    Rule(r"\bwas not seen\b", "names no actor", "'is not listed'", "may exist, and was not seen"),
+    Rule(r"\bworth a word\b", "a metaphor", "'is mentioned'", "A fast clock is worth a word."),
+    Rule(r"\bwhom\b", "names no actor", "the endpoint, the user, the client", "whom it asks"),
 ]
 
 #: Checked at the beginning of docstrings.
