@@ -1,5 +1,5 @@
 """
-A local MCS endpoint, true to the specification::
+A local MCS endpoint::
 
     from libcloud_mcs.emulator import Emulator
 

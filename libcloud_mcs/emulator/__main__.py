@@ -84,8 +84,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m libcloud_mcs.emulator",
-        description="A local MCS endpoint, true to the specification. Stops on Ctrl-C. Its page is"
-        " at the endpoint's root.",
+        description="A local MCS endpoint. Stops on Ctrl-C. Its page is at the endpoint's root.",
         allow_abbrev=False,
     )
     for name, setting in Settings.settings().items():
