@@ -50,7 +50,7 @@ class Event(Enum):
     """A way in which a request fails, in the words of ``docs/reliability.md``."""
 
     NO_CONNECTION = "no connection"
-    CONNECTION_LOST = "a connection lost later"
+    CONNECTION_LOST = "a connection that is lost later"
     RATE_LIMITED = "429"
     UNAVAILABLE = "503"
     BROKEN = "other 5xx"
@@ -60,7 +60,7 @@ class Event(Enum):
 class Verdict(Enum):
     """The consequence of an event."""
 
-    RETRY = "again"
+    RETRY = "retry"
     ERROR = "error"
     UNKNOWN = "outcome unknown"
 
