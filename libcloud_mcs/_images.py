@@ -71,7 +71,8 @@ def _listed(
         time.sleep(delay)
     raise _error(
         connection,
-        f"{accepted}was not listed within {connection.deadline:g} s; list_images() may list it later",
+        f"{accepted}was not listed within {connection.deadline:g} s; list_images() may list it"
+        " later",
     )
 
 
