@@ -47,7 +47,7 @@ from libcloud_mcs.emulator import (
     overload,
     too_many,
 )
-from libcloud_mcs.emulator._instances import Lease
+from libcloud_mcs.emulator._instances import Lease, Order
 from libcloud_mcs.errors import (
     InvalidCredentialsError,
     MCSError,
@@ -173,13 +173,8 @@ def test_node_that_existed_before_is_not_returned_as_new(cloud, quick, node):
 
 
 def test_node_of_another_size_is_not_returned_as_new(cloud, quick):
-    def somebody_else():
-        account = cloud.account.state
-        size = account.instance_type("large")
-        account.create(account.template(IMAGE), size, Lease(1, "H"), "web")
-
-    # Another client takes the name in between, so that our request is refused; we do not hear it.
-    effect = Effect("late", run=somebody_else, drop_after=True)
+    # Another client uses the name before the request, which is refused. The response is lost.
+    effect = Effect("late", run=lambda: create_instance(cloud, "web", "large"), drop_after=True)
     cloud.inject(effect, on="CreateInstance", times=1)
     with pytest.raises(OutcomeUnknownError):
         quick.create_node("web", "small", IMAGE)
@@ -803,8 +798,8 @@ def test_waiting_returns_addresses_of_the_interface(requests_mock, addresses, kw
 def test_waiting_by_name_finds_node_that_is_listed_later():
     with Emulator(boot_seconds=0.05) as cloud:
         driver = cloud.driver()
-        making = meanwhile(lambda: make(cloud, "web"))
-        cloud.inject(making, on="DescribeInstances", nth=3, times=1)
+        creation = meanwhile(lambda: create_instance(cloud, "web", "small"))
+        cloud.inject(creation, on="DescribeInstances", nth=3, times=1)
         (up,) = driver.wait_until_running(["web"], wait_period=0.01)
         assert up[0].name == "web"
         # From then on it is the node of that ID.
@@ -817,9 +812,11 @@ def test_waiting_by_name_finds_node_that_is_listed_later():
         assert [node.id for node, _ in nodes] == [up[0].id]
 
 
-def make(cloud, name):
+def create_instance(cloud, name, size):
+    """Create an instance as another client does, while the emulator handles a request."""
     account = cloud.account.state
-    account.create(account.template(IMAGE), account.instance_type("small"), Lease(1, "H"), name)
+    instance_type = account.edition.catalog.instance_type(size)
+    account.create(Order(account.template(IMAGE), instance_type, Lease(1, "H"), name))
 
 
 def test_waiting_by_name_ignores_node_that_is_being_deleted(requests_mock):
