@@ -320,7 +320,7 @@ def test_action_of_the_table_keeps_its_kind(cloud, driver, node, kind):
         assert "balance" in driver.ex_call("GetBalance", kind=kind)
 
 
-def test_parameters_of_another_action_are_sent_as_the_wire_has_them(cloud, driver):
+def test_parameters_of_another_action_are_sent_in_their_wire_form(cloud, driver):
     received = []
     cloud.stub("AskThing", lambda params: received.append(params) or {})
     params = {
