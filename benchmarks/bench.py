@@ -164,24 +164,26 @@ def lists(quick: bool) -> tuple[Rows, dict[str, float]]:
     """Measure the CPU time of listing a fleet."""
     nodes, rounds = (500, 1) if quick else (10_000, 5)
     large = compare(list(CONTENDERS), nodes, 1000, rounds)
-    mcs = [name for name in CONTENDERS if name.startswith(("floor", "lower", "ours"))]
+    mcs = [name for name in CONTENDERS if name.startswith(("floor", "leaner", "ours"))]
     small = compare(mcs, nodes, 100, rounds)
     rows = [
         [
             "contender",
             "CPU, ms",
             "to the XML floor",
+            "to CloudStack",
             "to its floor",
-            "lower",
+            "leaner",
             "pages of 100",
-            "lower",
+            "leaner",
         ]
     ]
     for name, contender in CONTENDERS.items():
-        cells = [f"{large[name]['cpu'] * 1e3:.0f}"]
-        cells.append(f"{large[name]['cpu'] / large['floor-xml']['cpu']:.2f}")
+        cpu = large[name]["cpu"]
+        cells = [f"{cpu * 1e3:.0f}"]
+        cells += [f"{cpu / large[other]['cpu']:.2f}" for other in ("floor-xml", "cloudstack")]
         for taken in (large, small):
-            for floor in ("floor", "lower"):
+            for floor in ("floor", "leaner"):
                 own = f"{floor}-{name.rpartition('-')[2]}"
                 ratio = f"{taken[name]['cpu'] / taken[own]['cpu']:.2f}" if name in mcs else ""
                 cells.append(ratio)
@@ -193,18 +195,18 @@ def lists(quick: bool) -> tuple[Rows, dict[str, float]]:
 def latency(quick: bool) -> Rows:
     """Measure the wall time of listing a fleet when each response takes 50 ms."""
     nodes = 500 if quick else 10_000
-    rows = [["contender", "concurrent pages", "seconds", "to the floor with as many"]]
-    for concurrency, rounds in ((1, 1), (16, 1 if quick else 5)):
-        names = ["floor-xml", "ours-xml", "floor-json", "ours-json"]
-        if concurrency == 1:
-            names += ["usual", "nova", "ecs", "boto3"]
-        taken = compare(names, nodes, 100, rounds, delay=0.05, concurrency=concurrency)
-        for name in names:
-            floor = taken["floor-json" if name.endswith("json") else "floor-xml"]["wall"]
+    rows = [["contender", "concurrent pages", "seconds", "to its floor", "leaner"]]
+    for concurrency, rounds in ((1, 1), (16, 1 if quick else 9)):
+        mcs = [f"{name}-{form}" for form in ("xml", "json") for name in ("floor", "leaner", "ours")]
+        peers = ["usual", "nova", "ecs", "boto3"] if concurrency == 1 else []
+        taken = compare([*mcs, *peers], nodes, 100, rounds, delay=0.05, concurrency=concurrency)
+        for name in taken:
+            form = "json" if name.endswith("json") else "xml"
             wall = taken[name]["wall"]
-            rows.append(
-                [CONTENDERS[name].label, str(concurrency), f"{wall:.2f}", f"{wall / floor:.2f}"]
-            )
+            ratios = [
+                f"{wall / taken[f'{floor}-{form}']['wall']:.2f}" for floor in ("floor", "leaner")
+            ]
+            rows.append([CONTENDERS[name].label, str(concurrency), f"{wall:.2f}", *ratios])
     return rows
 
 
@@ -222,6 +224,35 @@ def one_call(quick: bool) -> Rows:
         cpu = taken[name]["cpu"]
         rows.append([CONTENDERS[name].label, f"{cpu * 1e3:.2f}", f"{ours / cpu:.2f}"])
     return rows
+
+
+def starting(quick: bool) -> Rows:
+    """Measure making a driver, and its first call, which makes its pool of connections."""
+    from libcloud_mcs import MCSNodeDriver
+
+    make = partial(MCSNodeDriver, KEY, SECRET)
+    rows = [["statement", "CPU, ms"]]
+    with endpoint("mcs", 100, 1000) as url:
+        used = make(url=url)
+        statements: dict[str, Callable[[], object]] = {
+            "MCSNodeDriver(key, secret, url='http://…')": lambda: make(url=url),
+            "MCSNodeDriver(key, secret)": make,
+            "a driver and its first call": lambda: make(url=url).list_nodes(
+                ex_node_ids=[instance_id(5)]
+            ),
+            "a later call": lambda: used.list_nodes(ex_node_ids=[instance_id(5)]),
+        }
+        taken: dict[str, list[float]] = {label: [] for label in statements}
+        for _ in range(2 if quick else 10):
+            for label, statement in statements.items():
+                cpu = time.process_time()
+                for _ in range(20):
+                    statement()
+                taken[label].append((time.process_time() - cpu) / 20)
+    # The first round warms up.
+    return rows + [
+        [label, f"{statistics.median(times[1:]) * 1e3:.2f}"] for label, times in taken.items()
+    ]
 
 
 def growth(quick: bool) -> Rows:
@@ -341,6 +372,25 @@ def importing(quick: bool) -> Rows:
     ]
 
 
+def creation_requests(_: bool) -> Rows:
+    """Count the requests of creating a node on the emulator."""
+    from libcloud_mcs.emulator import Emulator
+
+    rows = [["size and image", "requests"]]
+    with Emulator() as cloud:
+        driver = cloud.driver()
+        size, image = driver.list_sizes()[0], driver.list_images()[0]
+        for label, arguments in {
+            "objects of lists": (size, image),
+            "IDs": (size.id, image.id),
+            "names": (size.name, image.name),
+        }.items():
+            before = len(cloud.records)
+            driver.create_node(f"web-{before}", *arguments)
+            rows.append([label, str(len(cloud.records) - before)])
+    return rows
+
+
 def creating(quick: bool) -> Rows:
     """Measure the creation of nodes on the emulator by several threads with one driver."""
     from libcloud_mcs.emulator import Emulator
@@ -453,10 +503,12 @@ def main() -> None:
     for measure in (
         latency,
         one_call,
+        starting,
         growth,
         waiting,
         signing,
         importing,
+        creation_requests,
         creating,
         encodings,
     ):
