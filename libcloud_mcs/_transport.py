@@ -14,6 +14,7 @@ import http.client
 import io
 import logging
 import math
+import queue
 import socket
 import ssl
 import threading
@@ -42,7 +43,7 @@ FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError)
 _MAX_BODY = 64 * 1024 * 1024
 _CHUNK = 256 * 1024
 #: The highest number of idle connections. Connections are only opened when they are needed.
-_POOL_SIZE = 256
+_MAX_IDLE = 256
 
 
 if TYPE_CHECKING:
@@ -177,6 +178,11 @@ def _tracked_class(connection: type[urllib3.connection.HTTPConnection]) -> type:
 
 
 class _TrackingPool(_ConnectionPool):
+    @staticmethod
+    def QueueCls(_: int) -> queue.LifoQueue[Any]:  # type: ignore[override] # noqa: N802 - called as the class
+        """Create the queue of idle connections, with space for more than urllib3 fills at once."""
+        return queue.LifoQueue(_MAX_IDLE)
+
     def _new_conn(self) -> Any:
         connection = super()._new_conn()
         # Only connections of urllib3: the connection of a tool has no socket to track.
@@ -193,7 +199,8 @@ def _tracking_class(pool: type[urllib3.HTTPConnectionPool]) -> type:
 class _Adapter(HTTPAdapter):
     def __init__(self, trust: Trust | None) -> None:
         self._context = trust and trust.context
-        super().__init__(pool_maxsize=_POOL_SIZE)
+        # urllib3 fills a pool with so many placeholders, which takes long for a large pool.
+        super().__init__(pool_maxsize=1)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
