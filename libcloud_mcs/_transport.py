@@ -197,8 +197,11 @@ def _tracking_class(pool: type[urllib3.HTTPConnectionPool]) -> type:
 
 
 class _Adapter(HTTPAdapter):
+    """The adapter of a session with one endpoint and one proxy, which all have one pool."""
+
     def __init__(self, trust: Trust | None) -> None:
         self._context = trust and trust.context
+        self._pool: Any = None
         # urllib3 fills a pool with so many placeholders, which takes long for a large pool.
         super().__init__(pool_maxsize=1)
 
@@ -215,6 +218,16 @@ class _Adapter(HTTPAdapter):
         self._track(manager)
         return manager
 
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        # requests would derive the key of the pool from each request.
+        if self._pool is None:
+            self._pool = super().get_connection_with_tls_context(*args, **kwargs)
+        return self._pool
+
+    def close(self) -> None:
+        self._pool = None
+        super().close()
+
     def cert_verify(self, conn: Any, *_: Any) -> None:
         """Require a certificate. The context has already loaded the authorities."""
         conn.cert_reqs = "CERT_REQUIRED"
@@ -230,23 +243,27 @@ class _Adapter(HTTPAdapter):
 
 class Session(requests.Session):
     """
-    A session that threads may share.
+    A session with one endpoint, which threads may share.
 
     The session keeps as many connections as were in use simultaneously. urllib3 checks whether a
     kept connection is still open before a request.
 
     :param trust: The certificate authorities to trust; ``None`` without TLS.
+    :param proxy: The proxy's URL; ``""`` for none.
     """
 
-    def __init__(self, trust: Trust | None) -> None:
+    def __init__(self, trust: Trust | None, proxy: str) -> None:
         super().__init__()
+        self.proxy = proxy
+        self.proxies = {"http": proxy, "https": proxy} if proxy else {}
+        adapter = _Adapter(trust)
         for scheme in ("http://", "https://"):
-            self.mount(scheme, _Adapter(trust))
+            self.mount(scheme, adapter)
         # urllib3 logs the URL of each request. The URL of a GET has the signature.
         logging.getLogger("urllib3.connectionpool").addFilter(_hide_signature)
 
     def exchange(
-        self, request: requests.PreparedRequest, connect_timeout: float, end: float, proxy: str
+        self, request: requests.PreparedRequest, connect_timeout: float, end: float
     ) -> tuple[requests.Response, bytes]:
         """
         Send a request and read its response.
@@ -254,7 +271,6 @@ class Session(requests.Session):
         :param request: The request.
         :param connect_timeout: The timeout of an attempt to connect, in seconds.
         :param end: The deadline, on the clock of :func:`time.monotonic`.
-        :param proxy: The proxy's URL; ``""`` for none.
         :return: The response and its body. A body that is larger than any response of the API is
             truncated.
         :raises requests.RequestException: If the request could not be sent, or no complete response
@@ -267,7 +283,8 @@ class Session(requests.Session):
             allow_redirects=False,
             stream=True,
             timeout=(min(connect_timeout, timeout), timeout),
-            proxies={"http": proxy, "https": proxy} if proxy else {},
+            # Else requests reads the environment for each request.
+            proxies=self.proxies,
             verify=True,
             cert=None,
         ) as response:

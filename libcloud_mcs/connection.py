@@ -59,8 +59,6 @@ class _Channel(NamedTuple):
     process: int
     session: Session
     throttle: Throttle
-    #: The proxy's URL; ``""`` for none.
-    proxy: str
 
 
 class MCSConnection(ConnectionUserAndKey):
@@ -278,7 +276,7 @@ class MCSConnection(ConnectionUserAndKey):
                     trust = Trust.from_settings(None)
             except (ValueError, ImportError) as error:
                 raise MCSError(f"the request was not sent: {error}") from None
-            channel = self._channel = _Channel(os.getpid(), Session(trust), Throttle(), proxy)
+            channel = self._channel = _Channel(os.getpid(), Session(trust, proxy), Throttle())
         return channel
 
     def _try(
@@ -290,13 +288,13 @@ class MCSConnection(ConnectionUserAndKey):
         end: float,
     ) -> T:
         request = self._signed(action, params)
-        via = f" through the proxy {without_credentials(channel.proxy)!r}" if channel.proxy else ""
+        proxy = channel.session.proxy
+        via = f" through the proxy {without_credentials(proxy)!r}" if proxy else ""
         try:
             response, body = channel.session.exchange(
                 request,
                 self.connect_timeout,
                 min(end, time.monotonic() + self.timeout),
-                channel.proxy,
             )
         except FAILURES as error:
             failure = outcomes.transport_error(action, params, self.endpoint.url, error, via)
