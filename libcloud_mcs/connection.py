@@ -143,6 +143,8 @@ class MCSConnection(ConnectionUserAndKey):
             self.endpoint.url,
             headers={"Accept-Encoding": "gzip, deflate"},
         ).prepare()
+        # requests rewrites URLs. The signature is for the rewritten URL.
+        self._url = urlsplit(str(self._blank.url))
         self._proxy = None if proxy_url is None else checked_proxy(proxy_url, "proxy_url")
         secure = self.endpoint.secure or (self._proxy or "").startswith("https:")
         self._trust = Trust.from_settings(ca_cert) if secure or ca_cert is not None else None
@@ -307,29 +309,26 @@ class MCSConnection(ConnectionUserAndKey):
         all_params: dict[str, str] = params | {
             "Action": action.name,
             "AWSAccessKeyId": self.access_key,
-            "Timestamp": self._now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            "Timestamp": self._now().isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "SignatureVersion": "2",
             "SignatureMethod": self.signature_method,
             "Format": self.response_format,
         }
         if self.region is not None:
             all_params["Region"] = self.region
-        # requests rewrites URLs, so that the signature is for the rewritten URL.
-        request = self._blank.copy()
-        request.headers["User-Agent"] = self._user_agent()  # type: ignore[no-untyped-call]
-        url = str(request.url)
-        parts = urlsplit(url)
         query = canonical_query(all_params)
         signature = sign(
             secret=self.key,
             text=string_to_sign(
-                method=self.http_method, host=parts.netloc, path=parts.path, query=query
+                method=self.http_method, host=self._url.netloc, path=self._url.path, query=query
             ),
             signature_method=self.signature_method,
         )
         form = f"{query}&Signature={quote(signature, safe='')}"
+        request = self._blank.copy()
+        request.headers["User-Agent"] = self._user_agent()  # type: ignore[no-untyped-call]
         if self.http_method == "GET":
-            request.url = f"{url}?{form}"
+            request.url = f"{request.url}?{form}"
         else:
             request.headers["Content-Type"] = "application/x-www-form-urlencoded"
             request.prepare_body(form.encode("ascii"), None)
