@@ -197,10 +197,10 @@ class AccountState:
                 self._addresses.release(instance.public_ip)
 
     @_atomic
-    def instances(self) -> list[Instance]:
+    def instances(self) -> tuple[Instance, ...]:
         """Return the instances, oldest first."""
         self.remove_expired()
-        return list(self._content.instances.values())
+        return self._content.listed()
 
     @_atomic
     def find(self, ids: Iterable[str], names: Iterable[str]) -> list[Instance]:

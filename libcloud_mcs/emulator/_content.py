@@ -57,6 +57,8 @@ class Content:
     templates: dict[str, Template] = field(default_factory=dict)
     #: The changes that are not saved yet.
     changes: Changes = field(default_factory=Changes)
+    #: The result of :meth:`listed`; ``None``: the instances have changed since.
+    _listed: tuple[Instance, ...] | None = None
 
     def copy(self) -> Content:
         """Return a copy that can be changed."""
@@ -70,8 +72,15 @@ class Content:
         """Return the instance with an ID or a name."""
         return self.instances.get(name) or self.names.get(name)
 
+    def listed(self) -> tuple[Instance, ...]:
+        """Return the instances, oldest first. Lists are requested more often than changed."""
+        if self._listed is None:
+            self._listed = tuple(self.instances.values())
+        return self._listed
+
     def put_instance(self, instance: Instance) -> None:
         """Store an instance in place of its former state."""
+        self._listed = None
         before = self.instances.get(instance.instance_id)
         self.instances[instance.instance_id] = self.names[instance.name] = instance
         self.changes.instances[instance.instance_id] = instance
@@ -84,6 +93,7 @@ class Content:
 
     def remove_instance(self, instance: Instance) -> None:
         """Remove an instance."""
+        self._listed = None
         del self.instances[instance.instance_id]
         del self.names[instance.name]
         self.changes.instances[instance.instance_id] = None

@@ -204,9 +204,9 @@ def test_thousands_of_renewals_add_up():
             cloud.account.state.renew("instance-1", Lease(1, "H"))
         (instance,) = cloud.account.state.instances()
         cloud.clock.advance(instance.extend_to - cloud.clock.now() - timedelta(seconds=1))
-        assert cloud.account.state.instances() == [instance]
+        assert cloud.account.state.instances() == (instance,)
         cloud.clock.advance(timedelta(seconds=2))
-        assert cloud.account.state.instances() == []
+        assert cloud.account.state.instances() == ()
 
 
 def test_change_of_type_begins_a_new_lease_and_charges(held, ask):
