@@ -274,7 +274,7 @@ class _Connection:
             head = _Head.parse(await self._read_head())
         except APIError as error:
             headers = {"Connection": "close"}
-            await self._stream.write(_encode(render_error(error, "xml"), headers)[0])
+            await self._send(*_encode(render_error(error, "xml"), headers))
             await self._linger()
             return False
         body, flaw = b"", None
@@ -292,11 +292,20 @@ class _Connection:
         headers = {"Date": format_datetime(self._app.now(), usegmt=True)}
         if head.is_old or not keeps:
             headers["Connection"] = "keep-alive" if keeps else "close"
-        data, is_whole = _encode(reply.response, headers, head.method, reply.cut)
-        await self._stream.write(data)
+        sent_head, body = _encode(reply.response, headers, head.method)
+        sent_body = body[: reply.cut]
+        await self._send(sent_head, sent_body)
         if flaw is not None:
             await self._linger()
-        return keeps and is_whole
+        return keeps and len(sent_body) == len(body)
+
+    async def _send(self, head: bytes, body: bytes) -> None:
+        """Send a response. A short one is one packet, a long one is not copied."""
+        if len(body) < _CHUNK:
+            head, body = head + body, b""
+        await self._stream.write(head)
+        if body:
+            await self._stream.write(body)
 
     async def _linger(self) -> None:
         """Wait until the client has read the response, which closing would discard."""
@@ -420,15 +429,14 @@ def _chunk_size(line: bytes) -> int:
 
 
 def _encode(
-    response: Response, headers: Mapping[str, str], method: str = "GET", cut: int | None = None
-) -> tuple[bytes, bool]:
+    response: Response, headers: Mapping[str, str], method: str = "GET"
+) -> tuple[bytes, bytes]:
     """
     Return the bytes of a response.
 
     :param headers: Headers that do not depend on the response.
     :param method: The method of the request.
-    :param cut: The greatest number of bytes of the body; ``None``: the whole body.
-    :return: The bytes, and whether they are the complete response.
+    :return: The status line with the headers, and the body.
     """
     body = b"" if response.status in _BODILESS else response.body
     fields = dict(headers)
@@ -438,10 +446,7 @@ def _encode(
     fields |= response.headers
     lines = [f"HTTP/1.1 {response.status} {responses.get(response.status, 'Unknown')}"]
     lines += [f"{name}: {value}" for name, value in fields.items()]
-    if method == "HEAD":
-        body = b""
-    sent = body[:cut]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + sent, len(sent) == len(body)
+    return "\r\n".join([*lines, "", ""]).encode("latin-1"), b"" if method == "HEAD" else body
 
 
 def _unreadable(message: str) -> APIError:

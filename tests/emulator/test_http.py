@@ -203,6 +203,23 @@ def test_cut_response_ends_the_connection(cloud, raw):
     assert raw.file.read().endswith(b"\r\n\r\n<?xml")
 
 
+@pytest.mark.parametrize("size", [1000, 100_000])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_response_of_any_length_is_sent_up_to_its_cut(cloud, raw, size, missing):
+    body = bytes(range(50)) * (size // 50)
+    answer = Response(200, "application/octet-stream", body)
+    effect = Effect("long", answer=lambda _: answer, cut=size - missing)
+    cloud.inject(effect, times=1)
+    raw.send(request("GET", API))
+    head = raw.file.readline()
+    while (line := raw.file.readline()) != b"\r\n":
+        head += line
+    assert f"Content-Length: {size}\r\n".encode() in head
+    assert raw.file.read(size) == body[: size - missing]
+    if not missing:
+        assert is_usable(raw)
+
+
 # Bodies
 
 
