@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from libcloud_mcs.actions import ACTIONS, Action
@@ -127,7 +128,7 @@ def describe_instances(account: AccountState, params: Params) -> Listing:
         found = [each for each in found if each.name in filters["name"]]
     if "status" in filters:
         found = [each for each in found if each.status(now) in filters["status"]]
-    return Listing(found, lambda items: Rows(items, lambda each: each.status(now), _instance_row))
+    return Listing(found, lambda items: Rows(items, now, _instance_row, Instance.status_period))
 
 
 def describe_instance_status(account: AccountState, params: Params) -> Tree:
@@ -241,7 +242,7 @@ def create_instance(account: AccountState, params: Params, *, boots: bool = True
         ),
     )
     instance = account.create(order, boots=boots)
-    row = _instance_row(instance, instance.status(account.clock.now()))
+    row = _instance_row(instance, account.clock.now())
     if not account.edition.has_volume_when_created:
         del row["volume"]
     return {"Instance": row}
@@ -267,7 +268,7 @@ def change_instance_type(account: AccountState, params: Params) -> Tree:
         bandwidth=params.count("ExtraExtBandwidth"),
     )
     if account.edition.returns_changed_instance:
-        return {"Instance": _instance_row(instance, instance.status(account.clock.now()))}
+        return {"Instance": _instance_row(instance, account.clock.now())}
     return _done()
 
 
@@ -376,7 +377,8 @@ def _key_pair_row(key_pair: KeyPair) -> Tree:
     }
 
 
-def _instance_row(instance: Instance, status: str) -> Tree:
+def _instance_row(instance: Instance, now: datetime) -> Tree:
+    status = instance.status(now)
     row = {
         "instanceId": instance.instance_id,
         "instanceName": instance.name,

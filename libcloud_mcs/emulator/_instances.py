@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from libcloud_mcs.emulator._catalog import NO_EXTRAS, Extras, InstanceType, Price, Template
-from libcloud_mcs.emulator._clock import LATEST, later, utc_text
+from libcloud_mcs.emulator._clock import EARLIEST, LATEST, later, utc_text
 from libcloud_mcs.emulator._edition import Edition
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 
@@ -195,6 +195,18 @@ class Instance:
         if now >= self.expire_at and word not in PERMANENT:
             return "ready"
         return word
+
+    def status_period(self, now: datetime) -> tuple[datetime, datetime]:
+        """
+        Return the period around a time in which the status does not change.
+
+        :return: Its beginning and its end. The end is not a part of the period.
+        """
+        changes = [*(at for at, _ in self.phases), self.expire_at, self.extend_to]
+        return (
+            max((at for at in changes if at <= now), default=EARLIEST),
+            min((at for at in changes if at > now), default=LATEST),
+        )
 
     @property
     def price(self) -> Price:

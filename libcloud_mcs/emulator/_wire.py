@@ -76,13 +76,16 @@ class Rows(NamedTuple):
     A list of records that many responses contain. Their text is cached.
 
     :ivar owners: The objects that the records describe. They never change.
-    :ivar variant: Returns what the record of an object depends on beside the object.
-    :ivar build: Returns the record of an object and a variant.
+    :ivar now: The time at which the records describe them.
+    :ivar build: Returns the record of an object at a time.
+    :ivar period: Returns the beginning and the end of the period around a time in which the record
+        of an object stays the same. The end is not a part of the period.
     """
 
     owners: Sequence[Any]
-    variant: Callable[[Any], str]
-    build: Callable[[Any, str], Mapping[str, Any]]
+    now: datetime
+    build: Callable[[Any, datetime], Mapping[str, Any]]
+    period: Callable[[Any, datetime], tuple[datetime, datetime]]
 
 
 @dataclass(frozen=True)
@@ -265,8 +268,8 @@ class Renderer:
     """Writes documents in XML and JSON, and caches the text of rows."""
 
     def __init__(self) -> None:
-        #: For each format, by the identities of the owners: weak reference, variant and text.
-        self._cache: dict[str, dict[int, tuple[object, str, str]]] = {}
+        #: For each format, by the identities of the owners.
+        self._cache: dict[str, dict[int, _Text]] = {}
 
     def render(
         self, root: str, tree: Mapping[str, Any], response_format: str, status: int = 200
@@ -279,71 +282,77 @@ class Renderer:
         :param response_format: ``xml`` or ``json``.
         :param status: The HTTP status of the response.
         """
+        parts: list[bytes] = []
         if response_format == "json":
-            parts: list[str] = []
             self._write_json(parts, {root: tree})
-            return Response(status, "application/json", "".join(parts).encode())
-        parts = ['<?xml version="1.0" encoding="utf-8"?>\n']
+            return Response(status, "application/json", b"".join(parts))
+        parts.append(b'<?xml version="1.0" encoding="utf-8"?>\n')
         self._write_xml(parts, root, tree)
-        return Response(status, "application/xml", "".join(parts).encode())
+        return Response(status, "application/xml", b"".join(parts))
 
-    # The text is joined once, since it is long.
+    # The text is encoded in parts and joined once: each copy of a long one is memory that the
+    # system has to provide.
 
-    def _write_json(self, parts: list[str], value: Any) -> None:
+    def _write_json(self, parts: list[bytes], value: Any) -> None:
         if isinstance(value, Rows):
-            first, *others = self._texts(value, "json", lambda record: f", {_dumps(record)}") or [
-                ""
-            ]
-            parts += ("[", first.removeprefix(", "), *others, "]")
+            first, *others = self._texts(value, "json", _json_row) or [b""]
+            parts += (b"[", first.removeprefix(b", "), *others, b"]")
         elif isinstance(value, Mapping):
             separator = "{"
             for name, item in value.items():
-                parts.append(f"{separator}{_dumps(name)}: ")
+                parts.append(f"{separator}{_dumps(name)}: ".encode())
                 self._write_json(parts, item)
                 separator = ", "
-            parts.append("}" if value else "{}")
+            parts.append(b"}" if value else b"{}")
         else:
-            parts.append(_dumps(value))
+            parts.append(_dumps(value).encode())
 
-    def _write_xml(self, parts: list[str], name: str, value: Any) -> None:
+    def _write_xml(self, parts: list[bytes], name: str, value: Any) -> None:
         if isinstance(value, Rows):
-            parts += self._texts(value, f"xml {name}", partial(self._xml, name))
+            parts += self._texts(value, f"xml {name}", partial(self._xml_row, name))
             return
         if isinstance(value, list):
             for item in value:
                 self._write_xml(parts, name, item)
             return
-        parts.append(f"<{name}>")
+        parts.append(f"<{name}>".encode())
         if isinstance(value, Mapping):
             for child, item in value.items():
                 self._write_xml(parts, child, item)
         else:
             # A carriage return would come out of a parser as a line feed.
-            parts.append(escape(str(value), {"\r": "&#13;"}))
-        parts.append(f"</{name}>")
+            parts.append(escape(str(value), {"\r": "&#13;"}).encode())
+        parts.append(f"</{name}>".encode())
 
-    def _xml(self, name: str, value: Any) -> str:
-        parts: list[str] = []
-        self._write_xml(parts, name, value)
-        return "".join(parts)
+    def _xml_row(self, name: str, record: Mapping[str, Any]) -> bytes:
+        parts: list[bytes] = []
+        self._write_xml(parts, name, record)
+        return b"".join(parts)
 
-    def _texts(self, rows: Rows, form: str, write: Callable[[Mapping[str, Any]], str]) -> list[str]:
+    def _texts(
+        self, rows: Rows, form: str, write: Callable[[Mapping[str, Any]], bytes]
+    ) -> list[bytes]:
         """Return the texts of records. Lists are long, so that this loop is kept fast."""
         cache = self._cache.setdefault(form, {})
-        find, variant, texts = cache.get, rows.variant, []
+        find, now, texts = cache.get, rows.now, []
         for owner in rows.owners:
-            key, now = id(owner), variant(owner)
+            key = id(owner)
             known = find(key)
-            if known is None or known[1] != now:
+            if known is None or not known[1] <= now < known[2]:
                 text = write(rows.build(owner, now))
                 # The text is removed with its owner, before another object can have its identity.
                 reference = weakref.ref(owner, partial(_forget, cache, key))
-                known = cache[key] = reference, now, text
-            texts.append(known[2])
+                known = cache[key] = reference, *rows.period(owner, now), text
+            texts.append(known[3])
         return texts
 
 
-def _forget(cache: dict[int, tuple[object, str, str]], key: int, _reference: object) -> None:
+#: A weak reference to an owner, the beginning and the end of the period in which a text describes
+#: the owner, and the text.
+_Text = tuple[object, datetime, datetime, bytes]
+
+
+def _forget(cache: dict[int, _Text], key: int, _reference: object) -> None:
     cache.pop(key, None)
 
 
@@ -364,6 +373,11 @@ def error_document(message: str, status: int, response_format: str) -> Response:
 def render_options() -> Response:
     """Return the response to ``OPTIONS``."""
     return Response(204, "", b"", _ALLOW)
+
+
+def _json_row(record: Mapping[str, Any]) -> bytes:
+    """Return a record as it follows another one."""
+    return f", {_dumps(record)}".encode()
 
 
 def _dumps(value: Any) -> str:

@@ -78,6 +78,26 @@ def test_queries_do_not_advance_state(held, ask):
     assert {status(ask) for _ in range(20)} == {"disk"}
 
 
+@pytest.mark.parametrize("answer_format", ["json", "xml"])
+def test_list_has_the_present_state_whichever_way_the_clock_moves(held, answer_format):
+    ask = Client(held.url, held.access_key, held.secret, answer_format=answer_format)
+    create(ask, "first", Duration="1H")
+    create(ask, "second", Duration="1H")
+    seconds = [0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 3599, 3600, 3601]
+    times = [START + timedelta(seconds=each) for each in (*seconds, *reversed(seconds), *seconds)]
+    seen = []
+    for time in times:
+        held.clock.set(time)
+        rows = ask.tree("DescribeInstances")["InstanceSet"]["Instance"]
+        assert [row["status"] for row in rows] == [status(ask, "first"), status(ask, "second")]
+        seen.append(rows[0]["status"])
+    forward = seen[: len(seconds)]
+    assert list(dict.fromkeys(forward)) == [
+        *("disk", "start_deploy", "deploying", "start_start", "running", "ready")
+    ]
+    assert seen == [*forward, *reversed(forward), *forward]
+
+
 def test_stopped_instance_can_be_started(held, ask):
     running(ask, held.clock)
     ask.tree("StopInstance", InstanceId="system")
