@@ -1,14 +1,20 @@
 """Functions for servers that use a socket without a framework."""
 
+#: The first byte of a client that speaks TLS, which then waits for the server.
+TLS_HANDSHAKE = b"\x16"
+
 
 def read_request(connection):
-    """Read a whole request. A server that closes the connection earlier loses its own response."""
+    """
+    Read a whole request, or the first message of TLS. A server that closes the connection earlier
+    loses its own response.
+    """
     data = b""
     while b"\r\n\r\n" not in data:
         chunk = connection.recv(65536)
-        if not chunk:
-            return data
         data += chunk
+        if not chunk or data.startswith(TLS_HANDSHAKE):
+            return data
     head, _, body = data.partition(b"\r\n\r\n")
     length = next(
         (

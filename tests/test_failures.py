@@ -22,6 +22,7 @@ from libcloud.common.types import (
 )
 from libcloud.compute.base import NodeImage
 from libcloud.compute.types import KeyPairDoesNotExistError
+from raw_server import TLS_HANDSHAKE
 from requests_mock import Mocker
 
 from libcloud_mcs import errors
@@ -599,6 +600,7 @@ def test_server_without_tls_receives_no_request(server):
     driver = MCSNodeDriver("key", SECRET, url=url.replace("http:", "https:"), max_tries=1)
     error = fails(CALLS["billed"], driver)
     assert type(error) is MCSError
+    assert b"".join(seen).startswith(TLS_HANDSHAKE)
     assert b"Renew" not in b"".join(seen)
 
 
