@@ -1,6 +1,7 @@
 import contextlib
 import os
 import random
+import re
 import signal
 import socket
 import ssl
@@ -30,6 +31,8 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 #: What a held clock shows at first.
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+#: The port that reserves a network for a test: neither 22 nor 2222, which the test itself uses.
+CLAIM_PORT = 2221
 #: Everything is done at once.
 AT_ONCE = {
     f"{what}_seconds": 0
@@ -88,27 +91,36 @@ def cloud():
 
 @pytest.fixture
 def node_network():
-    """A loopback network that no other program uses."""
+    """A loopback network that no other test uses meanwhile, also not one of another run."""
     for _ in range(20):
         network = f"127.{random.randrange(1, 255)}.{random.randrange(256)}"
-        with contextlib.suppress(OSError):
-            # An emulator has the first address of its network.
-            socket.create_server((f"{network}.0", 2222)).close()
-            return f"{network}.0/24"
-    return pytest.fail("no loopback network is free: only Linux has all of 127.0.0.0/8")
+        try:
+            claim = socket.create_server((f"{network}.0", CLAIM_PORT))
+        except OSError:
+            continue
+        with claim:
+            yield f"{network}.0/24"
+        return
+    pytest.fail("no loopback network is free: only Linux has all of 127.0.0.0/8")
 
 
 @pytest.fixture
-def port_22():
-    """The default port of libcloud for SSH."""
+def port_22(node_network):
+    """Port 22, libcloud's default for SSH, in the network of the test."""
     try:
-        socket.create_server(("127.0.0.1", 22)).close()
-    except PermissionError:
+        socket.create_server((node_network.removesuffix("/24"), 22)).close()
+    except OSError as error:
         if os.environ.get("CI"):
             raise
-        pytest.skip("port 22 is for root: sysctl -w net.ipv4.ip_unprivileged_port_start=22")
-    except OSError:
-        return  # a server of this machine has it there; the emulator's nodes are elsewhere
+        if isinstance(error, PermissionError):
+            pytest.skip("port 22 is for root: sysctl -w net.ipv4.ip_unprivileged_port_start=22")
+        pytest.skip("port 22 of all addresses is in use: set ListenAddress in sshd_config")
+
+
+def in_network(text, node_network):
+    """Return a document's text with a network of a test instead of those like 127.10.0.0/16."""
+    text = re.sub(r"127\.[1-9]\d*\.0\.0/16", node_network, text)
+    return re.sub(r"127\.[1-9]\d*\.0\.(?=\d)", node_network.removesuffix("0/24"), text)
 
 
 @pytest.fixture(params=["xml", "json"])

@@ -10,6 +10,7 @@ import unittest
 from pathlib import Path
 
 import pytest
+from conftest import in_network
 
 import libcloud_mcs.emulator
 import libcloud_mcs.errors
@@ -33,10 +34,10 @@ def blocks(document, language):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_python_blocks_run(document, monkeypatch, request):
+def test_python_blocks_run(document, monkeypatch, node_network, request):
     if document.name == "deploy.md":
         request.getfixturevalue("port_22")
-    found = blocks(document, "python")
+    found = [in_network(block, node_network) for block in blocks(document, "python")]
     with Emulator() as cloud:
         monkeypatch.setenv("MOS_URL", cloud.url)
         monkeypatch.setenv("MOS_ACCESS", cloud.access_key)
@@ -77,8 +78,8 @@ def commands(document):
         }
     ),
 )
-def test_commands_run(command):
-    words = shlex.split(command)
+def test_commands_run(command, node_network):
+    words = shlex.split(in_network(command, node_network))
     if words[0] == "make":
         # CI runs these commands, and this suite is one of them.
         assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()

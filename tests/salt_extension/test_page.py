@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from conftest import in_network
 from salt_master import BIN, EventBus, needs_salt, short_sleeps
 
 PAGE = Path(__file__).parents[2] / "docs" / "salt.md"
@@ -80,9 +81,7 @@ def shell(folder):
 def test_blocks_of_the_page_run_in_order_and_print_their_text(
     folder, emulator, shell, node_network, port_22
 ):
-    # An unused network instead of the page's.
-    network, page = node_network.removesuffix(".0/24"), PAGE.read_text()
-    page = page.replace("127.77.0.0/16", node_network).replace("127.77.0.", f"{network}.")
+    page = in_network(PAGE.read_text(encoding="utf-8"), node_network)
     blocks = re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     seen, url, printed = [], None, ""
     for language, text in blocks:
