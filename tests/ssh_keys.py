@@ -25,8 +25,11 @@ def public_text(key):
 
 def private_text(key, form="TraditionalOpenSSL", passphrase=None):
     """Return a private key in PEM, or in OpenSSH's form."""
-    encryption = serialization.NoEncryption()
-    if passphrase:
-        encryption = serialization.BestAvailableEncryption(passphrase)
     form = getattr(serialization.PrivateFormat, form)
+    encryption = serialization.NoEncryption()
+    if passphrase and form is serialization.PrivateFormat.OpenSSH:
+        # By default, encryption and decryption take 16 rounds.
+        encryption = form.encryption_builder().kdf_rounds(1).build(passphrase)
+    elif passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase)
     return key.private_bytes(serialization.Encoding.PEM, form, encryption).decode()

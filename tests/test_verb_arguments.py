@@ -38,7 +38,7 @@ from libcloud_mcs.actions import Kind
 from libcloud_mcs.driver import MCSNodeDriver
 from libcloud_mcs.emulator import Emulator
 
-KEY = new_key(2048)
+KEY = new_key()
 PUBLIC, PRIVATE = public_text(KEY), private_text(KEY)
 IMAGE = "cirros-0.3.0-x86_64.qcow2"
 EC2 = EC2NodeDriver("key", "secret")
