@@ -78,10 +78,8 @@ lower-bounds: .venv-lower-bounds/.ready ## the whole test suite with the oldest 
 
 .PHONY: dist
 dist: .venv-dist/.ready ## the wheel and the sdist, in dist/, checked
-	@rm -rf dist build/lib
-	.venv-dist/bin/python -m build
-	.venv-dist/bin/twine check --strict dist/*
 	.venv-dist/bin/python .ci/artefacts.py dist
+	.venv-dist/bin/twine check --strict dist/*
 
 .PHONY: docs
 docs: .venv-docs/.ready ## the documentation, in build/docs; a warning is an error
