@@ -81,6 +81,10 @@ dist: .venv-dist/.ready ## the wheel and the sdist, in dist/, checked
 	.venv-dist/bin/python .ci/artefacts.py dist
 	.venv-dist/bin/twine check --strict dist/*
 
+.PHONY: release-check
+release-check: $(VENV)/bin/python ## what the release of this version lacks
+	@$(BIN)/python .ci/release_check.py
+
 .PHONY: docs
 docs: .venv-docs/.ready ## the documentation, in build/docs; a warning is an error
 	.venv-docs/bin/sphinx-build -q -W --keep-going -b html docs build/docs

@@ -45,7 +45,16 @@ def python(tmp_path):
     return make
 
 
-TARGETS = ["demo", "test", "check", "dist", "docs", "consumers", "lower-bounds"]
+TARGETS = [
+    "demo",
+    "test",
+    "check",
+    "dist",
+    "release-check",
+    "docs",
+    "consumers",
+    "lower-bounds",
+]
 
 
 @pytest.mark.parametrize("target", TARGETS)
