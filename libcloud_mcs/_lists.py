@@ -10,7 +10,7 @@ from libcloud.compute.base import Node
 from libcloud_mcs._arguments import items_or_keys, node_name, required_id
 from libcloud_mcs._convert import integer
 from libcloud_mcs._outcomes import is_refusal
-from libcloud_mcs._paging import Fetch, collect
+from libcloud_mcs._paging import Fetch, Rows, collect
 from libcloud_mcs._wire_values import filters, numbered
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.errors import MCSError
@@ -70,15 +70,15 @@ class Lists:
         params: Mapping[str, str] | None = None,
         ex_filters: Filters | None = None,
     ) -> Fetch[T]:
-        """Return the function that fetches one page of a list and converts its rows."""
+        """Return the function that fetches one page of a list."""
         entry = ACTIONS[action]
         selection = {**(params or {}), **filters(entry, ex_filters)}
         limit = {"Limit": str(self._page_size)}
 
-        def fetch(offset: int) -> tuple[list[T], int | None]:
+        def fetch(offset: int) -> Callable[[], Rows[T]]:
             page = {**limit, "Offset": str(offset)}
             try:
-                return self._connection.call(action, selection | page, rows_and_total)
+                return self._connection.fetch(action, selection | page, rows_and_total)
             except MCSError as error:
                 if selection or not limit or not is_refusal(error):
                     raise
@@ -86,7 +86,7 @@ class Lists:
                 limit.clear()
                 return fetch(offset)
 
-        def rows_and_total(response: Row) -> tuple[list[T], int | None]:
+        def rows_and_total(response: Row) -> Rows[T]:
             return read(response[entry.item_key]), integer(response.get("Total"))
 
         return fetch

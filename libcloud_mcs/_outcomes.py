@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import requests
 
-from libcloud_mcs._response import ErrorDocument, excerpt, parse_response
+from libcloud_mcs._response import ERROR_ROOT, ErrorDocument, excerpt, parse_response
 from libcloud_mcs._transport import certificate_refused, never_sent, reason
 from libcloud_mcs.actions import Action, Kind
 from libcloud_mcs.errors import (
@@ -35,6 +35,7 @@ __all__ = [
     "Event",
     "Verdict",
     "is_refusal",
+    "is_success",
     "may_be_executed",
     "read_response",
     "transport_error",
@@ -97,6 +98,11 @@ _CLASSES: dict[int, type[MCSError]] = {
 }
 #: The error of a refusal mentions a difference of the clocks from so many seconds on.
 _CLOCK_TOLERANCE = 60
+
+
+def is_success(response: requests.Response, body: bytes) -> bool:
+    """Check whether a response cannot be an error that its endpoint reports."""
+    return 200 <= response.status_code < 300 and ERROR_ROOT.encode() not in body
 
 
 def read_response(

@@ -16,11 +16,13 @@ from typing import Any, Generic, TypeVar
 
 from libcloud_mcs._concurrency import Workers
 
-__all__ = ["Fetch", "collect", "pages"]
+__all__ = ["Fetch", "Rows", "collect", "pages"]
 
 T = TypeVar("T")
-#: A function that returns the rows from an offset on, and the endpoint's total or ``None``.
-Fetch = Callable[[int], tuple[list[T], "int | None"]]
+#: The rows of a page, and the endpoint's total or ``None``.
+Rows = tuple[list[T], "int | None"]
+#: A function that fetches the page at an offset, and returns the function that reads its rows.
+Fetch = Callable[[int], Callable[[], Rows[T]]]
 
 #: The highest number of passes over a list that changes.
 _MAX_PASSES = 3
@@ -61,7 +63,7 @@ def collect(
 
 
 def _collect_once(
-    fetch: Fetch[T], identity: Callable[[T], Hashable], max_rows: int | None
+    fetch: Callable[[int], Rows[T]], identity: Callable[[T], Hashable], max_rows: int | None
 ) -> tuple[dict[Hashable, T], bool]:
     """Return the rows of one pass by their IDs, and whether the rows are certainly complete."""
     rows: dict[Hashable, T] = {}
@@ -104,14 +106,14 @@ def pages(
                 first, step = first or page.ids, max(step, len(page.ids))
                 if page.offset and page.ids == first and not takes_offsets:
                     # Rows have shifted, or the endpoint has only this page.
-                    beyond, _ = fetch(_BEYOND)
+                    beyond, _ = prefetch(_BEYOND)
                     if [hash(identity(row)) for row in beyond] == first:
                         return
                     takes_offsets = True
                 if yielded.is_gap_before(page):
                     # Rows before this page were removed, so that the next rows have lower offsets.
                     start, misses = max(0, page.offset - step), misses + 1
-                    if misses % _MAX_MISSES == 0 and fetch(_BEYOND)[0]:
+                    if misses % _MAX_MISSES == 0 and prefetch(_BEYOND)[0]:
                         return
                     break
                 if page.joins and page.offset:
@@ -182,7 +184,7 @@ class _Page(Generic[T]):
 
 
 def _traverse(
-    fetch: Fetch[T], identity: Callable[[T], Hashable], start: int = 0
+    fetch: Callable[[int], Rows[T]], identity: Callable[[T], Hashable], start: int = 0
 ) -> Iterator[_Page[T]]:
     """
     Fetch pages from an offset to an empty page, each with the last row of the previous page.
@@ -208,7 +210,11 @@ def _traverse(
 
 
 class _Prefetch(Generic[T]):
-    """Fetches pages in advance, at the offsets of full pages."""
+    """
+    Fetches pages in advance, at the offsets of full pages.
+
+    Threads only fetch pages. The caller's thread reads them.
+    """
 
     def __init__(self, fetch: Fetch[T], concurrency: int) -> None:
         self._fetch = fetch
@@ -216,7 +222,7 @@ class _Prefetch(Generic[T]):
         self._workers = Workers(concurrency)
         self._is_ahead = False
         self._offsets: Iterator[int] = iter(())
-        self._pages: dict[int, Callable[[], tuple[list[T], int | None]]] = {}
+        self._pages: dict[int, Callable[[], Callable[[], Rows[T]]]] = {}
 
     def __enter__(self) -> _Prefetch[T]:
         return self
@@ -224,15 +230,15 @@ class _Prefetch(Generic[T]):
     def __exit__(self, *args: object) -> None:
         self._workers.__exit__()
 
-    def __call__(self, offset: int) -> tuple[list[T], int | None]:
+    def __call__(self, offset: int) -> Rows[T]:
         if offset not in self._pages:
-            rows, total = self._fetch(offset)
+            rows, total = self._fetch(offset)()
             if offset == 0 and total is not None and not self._is_ahead:
                 self._start(len(rows) - 1, total)
             return rows, total
-        page = self._pages.pop(offset)()
+        read = self._pages.pop(offset)()
         self._fill()
-        return page
+        return read()
 
     def _start(self, step: int, total: int) -> None:
         if self._concurrency > 1 and step > 0 and total > 2 * step + 1:

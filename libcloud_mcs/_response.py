@@ -18,7 +18,10 @@ from libcloud_mcs.errors import MalformedAnswerError
 if TYPE_CHECKING:
     from lxml import etree
 
-__all__ = ["ErrorDocument", "excerpt", "parse_response", "without_signature"]
+__all__ = ["ERROR_ROOT", "ErrorDocument", "excerpt", "parse_response", "without_signature"]
+
+#: The root of an error document.
+ERROR_ROOT = "ErrorResponse"
 
 _EXCERPT_LENGTH = 200
 #: The scalars of JSON that are not text, when numbers are read as text.
@@ -55,7 +58,7 @@ def parse_response(action: Action, body: bytes) -> Any:
     try:
         # Not by the content type, which proxies and error pages set incorrectly.
         root, content = _from_json(text) if text.startswith(b"{") else _from_xml(text)
-        if root == "ErrorResponse":
+        if root == ERROR_ROOT:
             raise _error_document(content)
         if root != f"{action.name}Response":
             raise ValueError(f"expected the root '{action.name}Response', got {root[:80]!r}")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -205,8 +206,22 @@ class MCSConnection(ConnectionUserAndKey):
         :raises MCSError: If the action was not carried out.
         :raises OutcomeUnknownError: If the action may have been carried out.
         """
+        return self.fetch(action, params or {}, read)()
+
+    def fetch(
+        self, action: str | Action, params: Mapping[str, str], read: Callable[[Any], T]
+    ) -> Callable[[], T]:
+        """
+        Carry out an action as :meth:`call` does, without reading its result.
+
+        Threads that read responses at the same time slow each other down. So several threads can
+        fetch responses, while one thread reads them.
+
+        :return: The function that reads the response, with the result and the errors of
+            :meth:`call`.
+        """
         entry = ACTIONS[action] if isinstance(action, str) else action
-        own_params = dict(params or {})
+        own_params = dict(params)
         for name, value in own_params.items():
             encodable(name + value, name)
         end = min(time.monotonic() + self.deadline, _until.get())
@@ -216,7 +231,8 @@ class MCSConnection(ConnectionUserAndKey):
             try:
                 channel = self._open_channel()
                 with channel.throttle.slot(end):
-                    return self._try(channel, entry, own_params, read, end)
+                    reader = self._try(channel, entry, own_params, read, end)
+                return partial(self._read, entry, reader)
             except MCSError as error:
                 error.action, error.driver = entry.name, self.driver
                 delay = self._delay_before_retry(error, tries, end)
@@ -226,6 +242,13 @@ class MCSConnection(ConnectionUserAndKey):
                     raise
                 _log.debug("%s failed, try %d in %.2f s: %s", entry.name, tries + 1, delay, error)
             time.sleep(delay)
+
+    def _read(self, action: Action, reader: Callable[[], T]) -> T:
+        try:
+            return reader()
+        except MCSError as error:
+            error.action, error.driver = action.name, self.driver
+            raise
 
     @contextmanager
     def until(self, end: float) -> Iterator[None]:
@@ -288,7 +311,7 @@ class MCSConnection(ConnectionUserAndKey):
         params: dict[str, str],
         read: Callable[[Any], T],
         end: float,
-    ) -> T:
+    ) -> Callable[[], T]:
         request = self._signed(action, params)
         proxy = channel.session.proxy
         via = f" through the proxy {without_credentials(proxy)!r}" if proxy else ""
@@ -301,7 +324,12 @@ class MCSConnection(ConnectionUserAndKey):
         except FAILURES as error:
             failure = outcomes.transport_error(action, params, self.endpoint.url, error, via)
         else:
-            return outcomes.read_response(action, params, response, body, read, via)
+            reader = partial(outcomes.read_response, action, params, response, body, read, via)
+            if outcomes.is_success(response, body):
+                return reader
+            # The error decides about a retry.
+            result = reader()
+            return lambda: result
         # Outside the except block: the text of the cause has the URL, with GET the signature, too.
         raise failure
 

@@ -646,11 +646,11 @@ def test_waiting_asks_for_the_waited_nodes_alone(monkeypatch):
     with Emulator(instances=3) as cloud:
         driver = cloud.driver()
         asked = []
-        call = driver.connection.call
+        fetch = driver.connection.fetch
         monkeypatch.setattr(
             driver.connection,
-            "call",
-            lambda action, params, read: asked.append(params) or call(action, params, read),
+            "fetch",
+            lambda action, params, read: asked.append(params) or fetch(action, params, read),
         )
         node = driver.create_node("web", "small", IMAGE_ID)
         assert node.state is NodeState.PENDING

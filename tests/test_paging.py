@@ -84,16 +84,16 @@ def test_pages_are_fetched_concurrently_and_stay_in_order():
         together = threading.Barrier(4, timeout=10)
         names = [f"instance-{number}" for number in range(1, 61)]
         driver = cloud.driver(concurrency=4)
-        fetch = driver.connection.call
+        fetch = driver.connection.fetch
         seen = []
 
-        def call(action, params, read):
+        def record(action, params, read):
             seen.append(params["Offset"])
             if 1 < len(seen) <= 5:
                 together.wait()
             return fetch(action, params, read)
 
-        driver.connection.call = call
+        driver.connection.fetch = record
         assert [node.name for node in driver.list_nodes()] == names
         assert threading.active_count() <= threads
 
