@@ -169,7 +169,7 @@ EMULATOR = {
     },
     "_app": {
         *("_account", "_backend", "_checks", "_control", "_errors", "_faults", "_handlers"),
-        *("_params", "_settings", "_store", "_stubs", "_wire"),
+        *("_params", "_settings", "_stubs", "_wire"),
     },
     "_http": {"_errors", "_lifetime", "_wire"},
     "_server": {"_http", "_lifetime", "_sockets"},
@@ -178,7 +178,7 @@ EMULATOR = {
         *("_server", "_settings", "_signals", "_sockets", "_ssh", "_tls"),
     },
     "__init__": {
-        *("_backend", "_clock", "_emulator", "_faults", "_instances", "_store", "_wire"),
+        *("_backend", "_clock", "_emulator", "_errors", "_faults", "_instances", "_wire"),
     },
     "__main__": {"_checks", "_emulator", "_faults", "_settings", "_sockets"},
 }

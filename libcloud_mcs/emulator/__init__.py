@@ -22,6 +22,7 @@ for _package in ("tornado", "cryptography"):
 from libcloud_mcs.emulator._backend import Account, Record
 from libcloud_mcs.emulator._clock import Clock
 from libcloud_mcs.emulator._emulator import Emulator
+from libcloud_mcs.emulator._errors import StateError
 from libcloud_mcs.emulator._faults import (
     Effect,
     Fault,
@@ -38,7 +39,6 @@ from libcloud_mcs.emulator._faults import (
     too_many,
 )
 from libcloud_mcs.emulator._instances import Charge
-from libcloud_mcs.emulator._store import StateError
 from libcloud_mcs.emulator._wire import Response
 
 __all__ = [

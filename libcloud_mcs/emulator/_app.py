@@ -14,12 +14,11 @@ from libcloud_mcs.emulator._account import AccountState
 from libcloud_mcs.emulator._backend import CHURN_NAME, Account, Backend, Record
 from libcloud_mcs.emulator._checks import ArgumentError, shown, writable
 from libcloud_mcs.emulator._control import Control, control_error, is_administrative
-from libcloud_mcs.emulator._errors import APIError, ErrorCode
+from libcloud_mcs.emulator._errors import APIError, ErrorCode, StateError
 from libcloud_mcs.emulator._faults import Effect
 from libcloud_mcs.emulator._handlers import HANDLERS, Listing, create_instance, page
 from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._settings import Settings
-from libcloud_mcs.emulator._store import StateError
 from libcloud_mcs.emulator._stubs import Stub
 from libcloud_mcs.emulator._wire import (
     COMMON_PARAMETERS,

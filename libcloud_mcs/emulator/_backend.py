@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from libcloud_mcs.emulator._account import AccountState
 from libcloud_mcs.emulator._addresses import AddressPool
@@ -21,9 +21,11 @@ from libcloud_mcs.emulator._errors import APIError
 from libcloud_mcs.emulator._faults import Effect, Fault, Faults
 from libcloud_mcs.emulator._instances import Charge, Instance
 from libcloud_mcs.emulator._settings import AccountSettings, Settings
-from libcloud_mcs.emulator._store import KeptAccount, Store
 from libcloud_mcs.emulator._stubs import Stubs
 from libcloud_mcs.emulator._transactions import Cell, Transactions
+
+if TYPE_CHECKING:
+    from libcloud_mcs.emulator._store import KeptAccount, Store
 
 __all__ = [
     "CHURN_NAME",
@@ -111,7 +113,7 @@ class Backend:
             (each, None) for each in (settings, *settings.accounts)
         )
         self._configured = Cell(self.transactions, configured)
-        self._store = None if settings.state is None else Store(settings.state, self.edition)
+        self._store = self._open_store()
         self._saved = _Saved()
         self.clock.join(self.transactions)
         self.transactions.save = self._save
@@ -242,6 +244,13 @@ class Backend:
 
     def _no_records(self) -> deque[Record]:
         return deque(maxlen=self._settings.max_records)
+
+    def _open_store(self) -> Store | None:
+        if self._settings.state is None:
+            return None
+        from libcloud_mcs.emulator._store import Store  # it needs SQLite
+
+        return Store(self._settings.state, self.edition)
 
     def _restore(self) -> None:
         """Restore the content of the file."""

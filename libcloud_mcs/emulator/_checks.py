@@ -17,8 +17,6 @@ from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any, Generic, TypeVar
 
-from lxml import etree
-
 __all__ = [
     "ACTION_NAME",
     "FLAG",
@@ -50,8 +48,8 @@ _LONGEST = 256
 _RICHEST = Decimal(10) ** 12
 _LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\.?")
-#: Characters that an XML document cannot have.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+#: Characters that an XML document cannot have. The complement takes ten times as long to compile.
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 class ArgumentError(ValueError):
@@ -295,6 +293,8 @@ def _is_xml_name(value: object) -> bool:
     # A brace begins a namespace in the notation of lxml.
     if not isinstance(value, str) or "{" in value:
         return False
+    from lxml import etree  # most emulators never need it
+
     etree.Element(value)
     return True
 

@@ -1,10 +1,10 @@
-"""The errors of the API."""
+"""The errors of the API and of the state file."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-__all__ = ["APIError", "ErrorCode"]
+__all__ = ["APIError", "ErrorCode", "StateError"]
 
 
 class ErrorCode(Enum):
@@ -60,3 +60,7 @@ class APIError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class StateError(ValueError):
+    """The state file cannot be used, or a change cannot be saved in it. It was not changed."""

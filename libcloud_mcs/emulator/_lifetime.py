@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import os
 import shutil
 import socket
@@ -74,6 +73,8 @@ def keep_forever(thing: object) -> None:
 
     :param thing: An object whose destruction would harm the parent of a forked child.
     """
+    import ctypes  # for forked children alone
+
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 

@@ -22,11 +22,11 @@ from libcloud_mcs.emulator._account import AccountState
 from libcloud_mcs.emulator._catalog import Extras, Template
 from libcloud_mcs.emulator._checks import MONEY
 from libcloud_mcs.emulator._edition import EDITIONS, Edition
-from libcloud_mcs.emulator._errors import APIError
+from libcloud_mcs.emulator._errors import APIError, StateError
 from libcloud_mcs.emulator._instances import Charge, Instance, KeyPair
 from libcloud_mcs.emulator._lifetime import keep_forever
 
-__all__ = ["Kept", "KeptAccount", "StateError", "Store"]
+__all__ = ["Kept", "KeptAccount", "Store"]
 
 APPLICATION_ID = 0x4D435331  # "MCS1"
 VERSION = 3
@@ -66,10 +66,6 @@ CREATE TABLE template (
     PRIMARY KEY (access_key, template_id)
 )
 """
-
-
-class StateError(ValueError):
-    """The state file cannot be used, or a change cannot be saved in it. It was not changed."""
 
 
 @dataclass(frozen=True)

@@ -645,3 +645,16 @@ def test_missing_tornado_is_error_that_names_the_extra():
     code = "import sys; sys.modules['tornado'] = None; import libcloud_mcs.emulator"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "pip install 'libcloud-mcs[emulator]'" in done.stderr
+
+
+def test_start_imports_nothing_that_is_not_used():
+    code = (
+        "import sys\n"
+        "from libcloud_mcs.emulator import Emulator\n"
+        "with Emulator(instances=1): print(*sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    imported = set(done.stdout.split())
+    assert {"libcloud_mcs.emulator", "tornado"} <= imported
+    assert not imported & {"asyncssh", "ctypes", "cryptography", "lxml", "sqlite3"}
