@@ -95,7 +95,7 @@ def indented(text):
 
 def git(*arguments):
     done = subprocess.run(["git", *arguments], check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip()
+    return done.stdout.rstrip()
 
 
 sys.exit(main())
