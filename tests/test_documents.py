@@ -181,6 +181,24 @@ def test_documents_do_not_count_the_actions_of_the_driver():
         assert set(re.findall(r"(\d+) (?:actions|个接口)", text)) <= {CLIMOS}, document.name
 
 
+#: A number of times, a duration that a program measures, or a rate.
+MEASURED = r"\d (?:times|ms|µs|(?:requests|calls) a second|倍|毫秒|微秒)"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [path for path in DOCUMENTS if path.name != "performance.md"],
+    ids=lambda path: path.name,
+)
+def test_document_refers_to_the_page_about_performance_for_figures(document):
+    assert not re.findall(f".*{MEASURED}.*", document.read_text(encoding="utf-8"))
+
+
+def test_page_about_performance_has_figures():
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert len(re.findall(MEASURED, text)) > 1
+
+
 def test_reference_has_every_public_name():
     text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     for module in (libcloud_mcs.errors, libcloud_mcs.records, libcloud_mcs.keys):
