@@ -13,8 +13,7 @@ from __future__ import annotations
 import math
 import re
 import socket
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timezone
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -96,6 +95,7 @@ _MB_PER_GB = 1024
 _FRACTION = re.compile(r"\.([0-9]+)")
 # Each access to a member of an enumeration takes longer than the call that needs the member.
 _AF_INET, _AF_INET6, _inet_pton = socket.AF_INET, socket.AF_INET6, socket.inet_pton
+_UNKNOWN = NodeState.UNKNOWN
 _SEPARATORS = re.compile(r"[,;|\s]+")
 
 
@@ -141,7 +141,7 @@ def to_true(result: object) -> bool:
 
 def to_state(word: object) -> NodeState:
     """Return the state for a word of ``status``."""
-    return NODE_STATES.get(word, NodeState.UNKNOWN) if isinstance(word, str) else NodeState.UNKNOWN
+    return NODE_STATES.get(word, _UNKNOWN) if isinstance(word, str) else _UNKNOWN
 
 
 def to_nodes(rows: Iterable[Row], driver: NodeDriver, sizes: Sizes) -> list[Node]:
@@ -157,12 +157,9 @@ def to_nodes(rows: Iterable[Row], driver: NodeDriver, sizes: Sizes) -> list[Node
 
 def _to_node(row: Row, driver: NodeDriver, sizes: Sizes) -> Node:
     extra = _with_numbers(row, "cpu", "memory", "volume")
-    public: list[str] = []
-    private: list[str] = []
-    for address, is_private in _addresses(row.get("ipAddresses")).items():
-        (private if is_private else public).append(address)
+    public, private = _public_and_private(row.get("ipAddresses"))
     if "eips" in row:
-        bound = list(_addresses(row["eips"]))
+        bound = list(dict.fromkeys(_addresses(row["eips"])))
         public = bound + [each for each in public if each not in bound]
         private = [each for each in private if each not in bound]
     return Node(
@@ -405,23 +402,38 @@ def time_if_any(value: object) -> datetime | None:
         return None
 
 
-def _addresses(value: object) -> dict[str, bool]:
-    """Return the addresses of a field of any form, and whether each is private."""
+def _public_and_private(value: object) -> tuple[list[str], list[str]]:
+    """Return the public and the private addresses of a field of any form, each once."""
+    try:
+        # The form of the specification is read much faster.
+        return _by_range(value.split(",") if isinstance(value, str) else _addresses(value))
+    except (OSError, ValueError):
+        return _by_range(_addresses(value))
+
+
+def _by_range(addresses: Iterable[str]) -> tuple[list[str], list[str]]:
+    public: list[str] = []
+    private: list[str] = []
+    for address in dict.fromkeys(addresses):
+        (private if _is_private(address) else public).append(address)
+    return public, private
+
+
+def _addresses(value: object) -> Iterator[str]:
+    """Yield the addresses of a field of any form."""
     if isinstance(value, str):
-        try:
-            # The form of the specification, which is read much faster.
-            return {address: _is_private(address) for address in value.split(",")}
-        except (OSError, ValueError):
-            found = {}
-            for address in _SEPARATORS.split(value):
-                with suppress(OSError, ValueError):
-                    found[address] = _is_private(address)
-            return found
-    found = {}
-    if isinstance(value, (list, dict)):
+        yield from filter(_is_address, _SEPARATORS.split(value))
+    elif isinstance(value, (list, dict)):
         for item in value.values() if isinstance(value, dict) else value:
-            found |= _addresses(item)
-    return found
+            yield from _addresses(item)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        _is_private(text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _is_private(address: str) -> bool:

@@ -196,7 +196,7 @@ def _traverse(
     misses = 0
     while True:
         rows, total = fetch(start)
-        ids = [identity(row) for row in rows]
+        ids = list(map(identity, rows))
         page = _Page(start, len(last), rows, ids, total, ids[:1] == last if last else joins)
         yield page
         if len(rows) <= len(last):

@@ -194,7 +194,7 @@ def _set_content(action: Action, content: Any) -> dict[str, Any]:
     items = rows.get(action.item_key) or []
     if isinstance(items, dict):
         items = [items]
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+    if not isinstance(items, list) or set(map(type, items)) - {dict}:
         raise ValueError(f"{action.item_key}: expected a list of records, got another value")
     rows[action.item_key] = items
     return rows
