@@ -1,5 +1,5 @@
 """
-Compare the driver with floors and with its peers.
+Compare the driver and the emulator with floors and with their peers.
 
     python benchmarks/bench.py [--quick] [--save]
 
@@ -30,7 +30,8 @@ from typing import Any
 
 import urllib3
 from contenders import CONTENDERS, KEY, SECRET
-from emulator_load import compare_with_bare
+from emulator_load import emulator_bare
+from emulator_peer import emulator_peer
 from endpoint import instance_id
 
 HERE = Path(__file__).parent
@@ -511,6 +512,8 @@ def main() -> None:
         creation_requests,
         creating,
         encodings,
+        emulator_bare,
+        emulator_peer,
     ):
         name = measure.__name__
         tables[name] = markdown(measure(arguments.quick))
@@ -518,9 +521,6 @@ def main() -> None:
     tables["machine"] = (
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}."
     )
-    if not arguments.quick:
-        print()
-        compare_with_bare()
     if arguments.save:
         save(tables, ratios)
 
