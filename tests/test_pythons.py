@@ -74,4 +74,5 @@ def test_stability_page_has_the_end_of_support_of_each_version():
 def test_ci_reads_the_versions_from_the_configuration():
     text = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert f"{CLASSIFIER}\\(3" in text
-    assert not set(VERSIONS) & set(re.findall(r"\b3\.\d+\b", text))
+    # One is named: the newest for which other projects' programs exist.
+    assert len(set(VERSIONS) & set(re.findall(r"\b3\.\d+\b", text))) <= 1
