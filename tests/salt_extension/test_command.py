@@ -331,6 +331,7 @@ def test_invalid_provider_setting_is_an_error_with_its_name(salt_master, cloud, 
 def test_missing_package_is_an_error_with_its_name(salt_master, folder):
     (folder / "lxml.py").write_text("raise ModuleNotFoundError('gone', name='lxml')")
     salt_master.environment["PYTHONPATH"] = str(folder)
+    salt_master.new_processes = True
     result = salt_master.run("--list-sizes", "emulated")
     assert "The mcs driver requires 'lxml' to be installed" in result.stderr
     assert "could not be loaded" not in result.stderr

@@ -1,0 +1,79 @@
+"""
+Commands of Salt in forks of a process that has loaded Salt, since a new process loads Salt for most
+of its time.
+"""
+
+import importlib.util
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+_context = multiprocessing.get_context("forkserver")
+# Salt's loader loads the module of the cloud itself, in each command.
+_context.set_forkserver_preload(
+    [
+        "salt.scripts",
+        "salt.cli.call",
+        "salt.cloud.cli",
+        "salt.cloud.libcloudfuncs",
+        "salt.loader",
+        "salt.output",
+        "libcloud_mcs.salt._access",
+    ]
+)
+
+
+def run(command, environment, timeout):
+    """
+    Run a command to its end.
+
+    :param command: The path of a Python script, or ``-c`` and a program; then the arguments.
+    :param environment: All environment variables of the command.
+    :param timeout: The most seconds to wait.
+    :return: The exit status, the standard output, and the standard error.
+    """
+    words = [str(word) for word in command]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, "stdout"), Path(folder, "stderr")]
+        # Salt looks at the name.
+        process = _context.Process(
+            target=_main, args=(words, environment, *paths), name="MainProcess"
+        )
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(words, timeout)
+        status = process.exitcode
+        process.close()
+        return status, *(path.read_text(encoding="utf-8") for path in paths)
+
+
+def _main(words, environment, stdout, stderr):
+    import salt._logging
+
+    # As Salt does itself in the main process that it forks.
+    salt._logging.in_mainprocess.__pid__ = os.getpid()
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, path in ((0, os.devnull), (1, stdout), (2, stderr)):
+        opened = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        os.dup2(opened, number)
+        os.close(opened)
+    # A new process imports this module at its start.
+    sys.modules.pop("sitecustomize", None)
+    if path := environment.get("PYTHONPATH"):
+        sys.path[:0] = path.split(os.pathsep)
+    if importlib.util.find_spec("sitecustomize"):
+        runpy.run_module("sitecustomize")
+    if words[0] == "-c":
+        sys.argv = ["-c", *words[2:]]
+        exec(words[1], {"__name__": "__main__"})
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
