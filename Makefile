@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Most tests wait, so that four processes keep two cores busy. Tests of one file stay together.
-PYTEST := -m pytest -n 4 --dist loadfile
+# Many tests wait, so that four processes keep two cores busy. A process without tests takes some of another.
+PYTEST := -m pytest -n 4 --dist worksteal
+# The tests' modules are compiled once, not in each process of each run.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Make a virtual environment, or print in one line why not. A Python without ensurepip (Debian's) would
 # leave an incomplete one behind.
