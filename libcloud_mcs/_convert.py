@@ -372,9 +372,10 @@ def _text(row: Row, field: str) -> str:
 def _with_numbers(row: Row, *fields: str) -> Row:
     """Convert fields of a row to numbers, in place: the row is not shared."""
     for field in fields:
-        value = row.get(field)
-        if isinstance(value, str):
-            row[field] = _number(value)
+        try:
+            row[field] = _number(row[field])
+        except (KeyError, TypeError):
+            continue  # missing, or a list or a record
     return row
 
 
@@ -445,5 +446,10 @@ def _is_private(address: str) -> bool:
     """
     if ":" in address:
         return _inet_pton(_AF_INET6, address)[0] & 0xFE == 0xFC
-    first, second, _, _ = _inet_pton(_AF_INET, address)
-    return first == 10 or (first == 172 and second & 0xF0 == 16) or (first == 192 and second == 168)
+    octets = _inet_pton(_AF_INET, address)
+    first = octets[0]
+    return (
+        first == 10
+        or (first == 172 and octets[1] & 0xF0 == 16)
+        or (first == 192 and octets[1] == 168)
+    )

@@ -224,6 +224,10 @@ class _Adapter(HTTPAdapter):
             self._pool = super().get_connection_with_tls_context(*args, **kwargs)
         return self._pool
 
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        # requests would look for a proxy in the empty mapping.
+        return super().request_url(request, proxies) if proxies else request.path_url
+
     def close(self) -> None:
         self._pool = None
         super().close()

@@ -358,8 +358,9 @@ class MCSConnection(ConnectionUserAndKey):
         if self.http_method == "GET":
             request.url = f"{request.url}?{form}"
         else:
+            request.body = form.encode("ascii")
             request.headers["Content-Type"] = "application/x-www-form-urlencoded"
-            request.prepare_body(form.encode("ascii"), None)
+            request.headers["Content-Length"] = str(len(form))
         return request
 
     def _now(self) -> datetime:
