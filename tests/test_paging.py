@@ -98,6 +98,33 @@ def test_pages_are_fetched_concurrently_and_stay_in_order():
         assert threading.active_count() <= threads
 
 
+def test_concurrent_pages_are_read_by_the_calling_thread():
+    with Emulator(instances=60, max_limit=5) as cloud:
+        driver = cloud.driver(concurrency=4)
+        fetch = driver.connection.fetch
+        readers = []
+
+        def record(action, params, read):
+            return fetch(
+                action,
+                params,
+                lambda tree: readers.append(threading.current_thread()) or read(tree),
+            )
+
+        driver.connection.fetch = record
+        assert len(driver.list_nodes()) == 60
+        assert set(readers) == {threading.current_thread()}
+        assert len(readers) > 10
+
+
+@pytest.mark.parametrize("response_format", ["xml", "json"])
+def test_node_named_as_an_error_document_is_listed(response_format):
+    with Emulator(instances=12, max_limit=5) as cloud:
+        cloud.account.state.add_running("ErrorResponse")
+        driver = cloud.driver(response_format=response_format)
+        assert "ErrorResponse" in [node.name for node in driver.list_nodes()]
+
+
 def test_error_in_one_page_ends_the_pass_and_all_threads():
     with Emulator(instances=60, max_limit=5) as cloud:
         threads = threading.active_count()
