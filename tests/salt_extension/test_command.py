@@ -257,7 +257,7 @@ def test_get_password_of_a_machine_with_key_pair_needs_the_private_key(salt_mast
     path = private_key(folder, pair.private_key)
     ask = ("get_password", ["web"], {"call": "action"})
     missing, shown = salt_master.call(ask, ("get_password", ["web", {"private_key": path}], ask[2]))
-    assert "its private key is needed" in missing["SaltCloudSystemExit"]
+    assert "expected the private key of the key pair 'mine'" in missing["SaltCloudSystemExit"]
     password = driver.ex_get_password_data(node, pair.private_key).password
     assert shown == {"account": "root", "password": password}
     provider(salt_master, cloud, private_key=path)
