@@ -27,21 +27,22 @@ _context.set_forkserver_preload(
 )
 
 
-def run(command, environment, timeout):
+def run(command, environment, timeout, folder="."):
     """
     Run a command to its end.
 
     :param command: The path of a Python script, or ``-c`` and a program; then the arguments.
     :param environment: All environment variables of the command.
     :param timeout: The most seconds to wait.
+    :param folder: The working directory of the command.
     :return: The exit status, the standard output, and the standard error.
     """
     words = [str(word) for word in command]
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, "stdout"), Path(folder, "stderr")]
+    with tempfile.TemporaryDirectory() as output:
+        paths = [Path(output, "stdout"), Path(output, "stderr")]
         # Salt looks at the name.
         process = _context.Process(
-            target=_main, args=(words, environment, *paths), name="MainProcess"
+            target=_main, args=(words, environment, folder, *paths), name="MainProcess"
         )
         process.start()
         process.join(timeout)
@@ -54,11 +55,12 @@ def run(command, environment, timeout):
         return status, *(path.read_text(encoding="utf-8") for path in paths)
 
 
-def _main(words, environment, stdout, stderr):
+def _main(words, environment, folder, stdout, stderr):
     import salt._logging
 
     # As Salt does itself in the main process that it forks.
     salt._logging.in_mainprocess.__pid__ = os.getpid()
+    os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     for number, path in ((0, os.devnull), (1, stdout), (2, stderr)):

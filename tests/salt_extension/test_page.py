@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import loaded_salt
 import pytest
 from conftest import in_network
 from salt_master import BIN, EventBus, needs_salt, short_sleeps
@@ -61,18 +62,24 @@ def shell(folder):
     environment = {**os.environ, "PATH": path, "HOME": str(folder), **short_sleeps(folder)}
 
     def run(line):
-        done = subprocess.run(
-            ["sh", "-c", line],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, f"{line}: {done.stderr}"
-        assert "ERROR" not in done.stderr
-        return done.stdout
+        words = shlex.split(line)
+        if words[0] in ("salt-cloud", "salt-call"):
+            command = [BIN / words[0], *words[1:]]
+            status, output, error = loaded_salt.run(command, environment, 120, folder)
+        else:
+            done = subprocess.run(
+                words,
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            status, output, error = done.returncode, done.stdout, done.stderr
+        assert status == 0, f"{line}: {error}"
+        assert "ERROR" not in error
+        return output
 
     yield run
     bus.close()
