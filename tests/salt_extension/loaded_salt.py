@@ -58,6 +58,9 @@ def run(command, environment, timeout, folder="."):
 def _main(words, environment, folder, stdout, stderr):
     import salt._logging
 
+    # The module of Salt's commands does this when it is loaded. This process has begun with the
+    # method by which it was started itself, with which Salt's processes would log nothing.
+    multiprocessing.set_start_method("fork", force=True)
     # As Salt does itself in the main process that it forks.
     salt._logging.in_mainprocess.__pid__ = os.getpid()
     os.chdir(folder)
