@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -57,7 +56,9 @@ def _listed(
     """Return an accepted image as soon as it is listed, within the deadline of a call."""
     accepted = f"the image {name!r} was accepted, but "
     end = time.monotonic() + connection.deadline
-    for tries in itertools.count(1):
+    tries = 0
+    while True:
+        tries += 1
         try:
             with connection.until(end):
                 if image := query():
@@ -67,13 +68,12 @@ def _listed(
             raise _error(connection, accepted + reason) from error
         delay = min(connection.backoff_delay(tries), _MAX_DELAY)
         if time.monotonic() + delay >= end:
-            break
+            raise _error(
+                connection,
+                f"{accepted}was not listed within {connection.deadline:g} s; list_images() may list"
+                " it later",
+            )
         time.sleep(delay)
-    raise _error(
-        connection,
-        f"{accepted}was not listed within {connection.deadline:g} s; list_images() may list it"
-        " later",
-    )
 
 
 def _error(connection: MCSConnection, message: str) -> MCSError:

@@ -210,10 +210,9 @@ class _Adapter(HTTPAdapter):
         self._track(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        if proxy not in self.proxy_manager:
-            kwargs["ssl_context"] = self._context
-            if proxy.lower().startswith("https:"):
-                kwargs["proxy_ssl_context"] = self._context
+        kwargs["ssl_context"] = self._context
+        if proxy.lower().startswith("https:"):
+            kwargs["proxy_ssl_context"] = self._context
         manager = super().proxy_manager_for(proxy, **kwargs)
         self._track(manager)
         return manager
