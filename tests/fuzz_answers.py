@@ -16,7 +16,6 @@ import atheris
 import requests
 
 with atheris.instrument_imports(include=["libcloud_mcs"]):
-    from libcloud_mcs._outcomes import read_response
     from libcloud_mcs.actions import Kind
     from libcloud_mcs.driver import MCSNodeDriver
     from libcloud_mcs.errors import MalformedAnswerError, MCSError
@@ -46,15 +45,15 @@ NAMES = sorted(VERBS)
 class Endpoint:
     """Responds to every request with the same bytes."""
 
-    answer = requests.Response()
-    answer.status_code = 200
+    response = requests.Response()
+    response.status_code = 200
     body = b""
 
-    def take(self, begun, action, params, read, end):
-        return read_response(action, params, self.answer, self.body, read)
+    def exchange(self, request, connect_timeout, end):
+        return self.response, self.body
 
 
-driver.connection._try = Endpoint().take
+driver.connection._open_channel().session.exchange = Endpoint().exchange
 
 
 def one_input(data):
