@@ -8,23 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 from libcloud_mcs._arguments import encodable, required_text, type_name
+from libcloud_mcs._signature import COMMON_PARAMETERS
+from libcloud_mcs._wire_values import numbered
 from libcloud_mcs.actions import ACTIONS, Action, Kind
 
 __all__ = ["canonical", "generic_action", "wire_parameters"]
 
 _ACTION = re.compile("[A-Za-z][A-Za-z0-9]*")
 _PARAMETER = re.compile("[A-Za-z][A-Za-z0-9._-]*")
-#: The parameters that the connection adds to every request.
-_COMMON = (
-    "Action",
-    "AWSAccessKeyId",
-    "Format",
-    "Region",
-    "Signature",
-    "SignatureMethod",
-    "SignatureVersion",
-    "Timestamp",
-)
 _VALUES = "text, a number, True, False or a list of these"
 
 
@@ -67,8 +58,8 @@ def wire_parameters(params: Mapping[str, Any] | None) -> dict[str, str]:
             raise ValueError(
                 f"params, a name: expected ASCII letters, digits, '.', '-' and '_', got {name!r}"
             )
-        for key, text in _entries(name, value):
-            if key in _COMMON:
+        for key, text in _entries(name, value).items():
+            if key in COMMON_PARAMETERS:
                 raise ValueError(
                     f"params[{key!r}]: expected a parameter of the action, got one that is part of"
                     " every request"
@@ -79,17 +70,16 @@ def wire_parameters(params: Mapping[str, Any] | None) -> dict[str, str]:
     return sent
 
 
-def _entries(name: str, value: object) -> list[tuple[str, str]]:
+def _entries(name: str, value: object) -> dict[str, str]:
     argument = f"params[{name!r}]"
     if not isinstance(value, (list, tuple)):
-        return [(name, _text(value, argument, _VALUES))]
+        return {name: _text(value, argument, _VALUES)}
     if not value:
         raise ValueError(f"{argument}: expected a list that is not empty, got an empty one")
     expected = "text, a number, True or False"
-    return [
-        (f"{name}.{n}", _text(item, f"{argument}[{n - 1}]", expected))
-        for n, item in enumerate(value, 1)
-    ]
+    return numbered(
+        name, [_text(item, f"{argument}[{n}]", expected) for n, item in enumerate(value)]
+    )
 
 
 def _text(value: object, argument: str, expected: str) -> str:

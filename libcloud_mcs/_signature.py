@@ -14,8 +14,20 @@ from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
-__all__ = ["SIGNATURE_METHODS", "canonical_host", "canonical_query", "sign", "string_to_sign"]
+__all__ = [
+    "COMMON_PARAMETERS",
+    "SIGNATURE_METHODS",
+    "canonical_host",
+    "canonical_query",
+    "sign",
+    "string_to_sign",
+]
 
+#: The parameters that requests of every action can have.
+COMMON_PARAMETERS = (
+    *("Action", "AWSAccessKeyId", "Format", "Region", "Signature", "SignatureMethod"),
+    *("SignatureVersion", "Timestamp"),
+)
 #: The hash function for each value of ``SignatureMethod``.
 SIGNATURE_METHODS = {"HmacSHA256": hashlib.sha256, "HmacSHA1": hashlib.sha1}
 

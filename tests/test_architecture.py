@@ -38,7 +38,7 @@ MODULES = {
     "_concurrency": set(),
     "_paging": {"_concurrency"},
     "_wire_values": {"actions", "_arguments", "_convert"},
-    "_generic": {"actions", "_arguments"},
+    "_generic": {"actions", "_arguments", "_signature", "_wire_values"},
     "_images": {"connection", "_convert", "errors", "_reconciling"},
     "_key_pairs": {
         *("connection", "_convert", "errors", "keys", "_key_text", "_outcomes", "_reconciling"),
@@ -139,7 +139,7 @@ EMULATOR = {
     "_clock": {"_checks", "_transactions"},
     "_tls": {"_lifetime"},
     "_wire": {"_clock", "_errors"},
-    "_page": {"_wire"},
+    "_page": set(),
     "_instances": {"_catalog", "_clock", "_edition", "_errors"},
     "_addresses": {"_errors", "_transactions"},
     "_public_keys": {"_errors", "_instances"},

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
+from libcloud_mcs._signature import COMMON_PARAMETERS
 from libcloud_mcs.actions import ACTIONS
 from libcloud_mcs.emulator._account import AccountState
 from libcloud_mcs.emulator._backend import CHURN_NAME, Account, Backend, Record
@@ -21,7 +22,6 @@ from libcloud_mcs.emulator._params import Params
 from libcloud_mcs.emulator._settings import Settings
 from libcloud_mcs.emulator._stubs import Stub
 from libcloud_mcs.emulator._wire import (
-    COMMON_PARAMETERS,
     Renderer,
     Request,
     Response,

@@ -71,14 +71,14 @@ def page(
 
 
 def describe_templates(account: AccountState, _: Params) -> Tree:
-    rows = []
+    now, rows = account.clock.now(), []
     for template in account.templates():
         row = {
             "templateId": template.template_id,
             "templateName": template.name,
             "size": template.size,
             "checksum": template.checksum,
-            "status": template.status_at(account.clock.now()),
+            "status": template.status_at(now),
         }
         if account.edition.has_public_templates:
             row["is_public"] = template.is_public

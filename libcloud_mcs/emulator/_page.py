@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from html import escape
 from typing import Any
 
-from libcloud_mcs.emulator._wire import COMMON_PARAMETERS
+from libcloud_mcs._signature import COMMON_PARAMETERS
 
 __all__ = ["render_page"]
 

@@ -24,7 +24,6 @@ from libcloud_mcs.emulator._clock import utc_text
 from libcloud_mcs.emulator._errors import APIError, ErrorCode
 
 __all__ = [
-    "COMMON_PARAMETERS",
     "Renderer",
     "Request",
     "Response",
@@ -36,11 +35,6 @@ __all__ = [
     "verify",
 ]
 
-#: The parameters that requests of every action can have.
-COMMON_PARAMETERS = (
-    *("Action", "AWSAccessKeyId", "Format", "Region", "Signature", "SignatureMethod"),
-    *("SignatureVersion", "Timestamp"),
-)
 _FORM = "application/x-www-form-urlencoded"
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 _ALLOW = {"Allow": ", ".join(_METHODS)}
