@@ -106,7 +106,8 @@ th:last-child, td:last-child { padding-right: 0; }
 thead th { border-top: 0; color: var(--quiet); font-size: 0.8125rem; font-weight: 500; }
 tbody th { font-weight: 400; }
 tbody th strong { font-weight: 600; }
-.instances thead :is(th:nth-child(2), th:nth-child(4)) { width: 8.5rem; }
+.instances thead th:nth-child(2) { width: 10.5rem; }
+.instances thead th:nth-child(4) { width: 8.5rem; }
 .instances thead th:nth-child(5) { width: 14rem; }
 .instances thead th:nth-child(6) { width: 8.75rem; }
 .key-pairs thead th:first-child { width: 22%; }
