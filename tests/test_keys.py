@@ -22,7 +22,7 @@ from libcloud_mcs.errors import (
     PrivateKeyRequiredError,
     WrongPrivateKeyError,
 )
-from libcloud_mcs.keys import public_key_fingerprint
+from libcloud_mcs.keys import generate_key_pair, load_private_key, public_key_fingerprint
 
 IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
 KEY = new_key(2048)
@@ -72,6 +72,11 @@ def test_path_of_private_key_may_begin_with_tilde(driver, keyed, tmp_path, monke
     monkeypatch.setenv("HOME", str(tmp_path))
     Path(tmp_path, "key").write_text(PRIVATE)
     assert driver.ex_get_password_data(keyed, "~/key").encrypted
+
+
+def test_generated_key_has_2048_bits(long_rsa_keys):
+    _, private = generate_key_pair("new")
+    assert load_private_key(private).key_size == 2048
 
 
 def test_created_key_pair_decrypts_password(driver):

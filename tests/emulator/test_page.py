@@ -10,7 +10,6 @@ from conftest import START
 from lxml import html
 from plain_client import Client
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.support.ui import WebDriverWait
 
 from libcloud_mcs._convert import NODE_STATES
@@ -359,9 +358,13 @@ class Window:
         browser.execute_script("window.opened = true")
 
     def see(self, selector):
-        """Return the visible texts."""
-        found = self.browser.find_elements("css selector", selector)
-        return " ".join(" ".join(each.text for each in found if each.is_displayed()).split())
+        """Return the visible texts, read in one step: the page may be reloaded at any time."""
+        found = self.browser.execute_script(
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".filter(each => each.checkVisibility()).map(each => each.innerText)",
+            selector,
+        )
+        return " ".join(" ".join(found).split())
 
     def wait_for(self, selector, *expected):
         """Wait until the words are visible, in any order, and return the visible text."""
@@ -370,9 +373,7 @@ class Window:
             there = self.see(selector)
             return there if all(each in there for each in expected) else ""
 
-        wait = WebDriverWait(
-            self.browser, 20, 0.05, ignored_exceptions=[StaleElementReferenceException]
-        )
+        wait = WebDriverWait(self.browser, 20, 0.05)
         return wait.until(seen, f"{expected} did not appear in {selector}")
 
     def was_reloaded(self):
@@ -497,6 +498,7 @@ def test_page_without_scripts_reloads_itself(browser, held):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         window = Window(browser, held.port)
+        assert not window.was_reloaded()
         held.clock.advance(timedelta(minutes=5))
         window.wait_for("#clock", "12:05:00")
         assert window.was_reloaded()
