@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PYTEST := -m pytest -n 4 --dist worksteal
 # The tests' modules are compiled once, not in each process of each run.
 unexport PYTHONDONTWRITEBYTECODE
+# Salt's timelib takes most of a minute to compile with optimization.
+export CFLAGS += -O0
 
 # Make a virtual environment, or print in one line why not. A Python without ensurepip (Debian's) would
 # leave an incomplete one behind.

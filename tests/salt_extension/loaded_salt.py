@@ -29,7 +29,8 @@ _context.set_forkserver_preload(
 
 def run(command, environment, timeout, folder="."):
     """
-    Run a command to its end.
+    Run a command to its end. Only one thread may do so: the start of a process reads the status of
+    others that have ended, which a thread that waits for one of them would then miss.
 
     :param command: The path of a Python script, or ``-c`` and a program; then the arguments.
     :param environment: All environment variables of the command.

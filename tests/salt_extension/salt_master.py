@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,9 +167,8 @@ class SaltMaster:
         return self._run([*command, *words])
 
     def run_all(self, *commands):
-        """Run salt-cloud several times, two at once, since Salt starts slowly."""
-        with ThreadPoolExecutor(2) as pool:
-            return list(pool.map(lambda words: self.run(*words), commands))
+        """Run salt-cloud several times."""
+        return [self.run(*words) for words in commands]
 
     def call(self, *calls):
         """
