@@ -15,7 +15,6 @@ import trustme
 from hypothesis import HealthCheck, settings
 from raw_server import read_request
 
-from libcloud_mcs import keys
 from libcloud_mcs.emulator import Emulator
 
 # How long an example takes says more about the machine than about the code.
@@ -34,8 +33,6 @@ FIXTURES = Path(__file__).parent / "fixtures"
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 #: The port that reserves a network for a test: neither 22 nor 2222, which the test itself uses.
 CLAIM_PORT = 2221
-#: How long the RSA keys of the driver are outside of the tests.
-RSA_BITS = keys._RSA_BITS
 #: Everything is done at once.
 AT_ONCE = {
     f"{what}_seconds": 0
@@ -63,20 +60,6 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_sep("=", "not tested here")
         for reason, count in reasons.items():
             terminalreporter.write_line(f"{count} tests: {reason}")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def short_rsa_keys():
-    """The driver's key pairs are short, since a long one takes as long as several tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keys, "_RSA_BITS", 1024)
-        yield
-
-
-@pytest.fixture
-def long_rsa_keys(monkeypatch):
-    """The driver's key pairs are as long as outside of the tests."""
-    monkeypatch.setattr(keys, "_RSA_BITS", RSA_BITS)
 
 
 @pytest.fixture

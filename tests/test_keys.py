@@ -74,7 +74,7 @@ def test_path_of_private_key_may_begin_with_tilde(driver, keyed, tmp_path, monke
     assert driver.ex_get_password_data(keyed, "~/key").encrypted
 
 
-def test_generated_key_has_2048_bits(long_rsa_keys):
+def test_generated_key_has_2048_bits():
     _, private = generate_key_pair("new")
     assert load_private_key(private).key_size == 2048
 
