@@ -67,6 +67,11 @@ def commands(document):
     return [line for line in lines if line and not line.startswith("#")]
 
 
+def commands_of_ci():
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    return {line.strip() for line in lines}
+
+
 @pytest.mark.parametrize(
     "command",
     sorted(
@@ -82,7 +87,7 @@ def test_commands_run(command, node_network):
     words = shlex.split(in_network(command, node_network))
     if words[0] == "make":
         # CI runs these commands, and this suite is one of them.
-        assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+        assert command in commands_of_ci()
         return
     if words[0] == "pip":
         # It fails unless everything is installed.
@@ -104,7 +109,7 @@ def test_commands_run(command, node_network):
 def test_documents_of_consumers_are_run(name):
     tests = (ROOT / "consumers").glob("test_*.py")
     assert any(f'("{name}", ' in path.read_text(encoding="utf-8") for path in tests)
-    assert "make consumers" in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert "make consumers" in commands_of_ci()
     assert not blocks(ROOT / "docs" / name, "python")
 
 

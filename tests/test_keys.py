@@ -25,8 +25,8 @@ from libcloud_mcs.errors import (
 from libcloud_mcs.keys import generate_key_pair, load_private_key, public_key_fingerprint
 
 IMAGE = "d1620e45-c561-42e7-a2a4-53ae0a389bb9"
-KEY = new_key(2048)
-OTHER_KEY = new_key(2048)
+KEY = new_key(1152)
+OTHER_KEY = new_key(1152)
 SHORTER_KEY = new_key(1024)
 
 

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
-# Salt's loader loads the module of the cloud itself, in each command.
+# What each command would load. Salt's loader loads the module of the cloud itself, in each command.
 _context.set_forkserver_preload(
     [
         "salt.scripts",
@@ -21,8 +21,17 @@ _context.set_forkserver_preload(
         "salt.cloud.cli",
         "salt.cloud.libcloudfuncs",
         "salt.loader",
+        "salt.minion",
         "salt.output",
+        "salt.transport.tcp",
+        "salt.utils.cloud",
+        "multiprocessing.managers",
+        "lxml.etree",
         "libcloud_mcs.salt._access",
+        "libcloud_mcs.salt._bootstrap",
+        "libcloud_mcs.salt._commands",
+        "libcloud_mcs.salt._machines",
+        "libcloud_mcs.salt._targets",
     ]
 )
 

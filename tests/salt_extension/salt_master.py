@@ -126,7 +126,7 @@ class SaltMaster:
         self.write("minion", {"root_dir": str(folder), "id": "here", "file_client": "local"})
         # A master has this folder. Salt fails if several processes, with "-P", create it at once.
         (folder / "etc/salt/pki/master/minions").mkdir(parents=True)
-        self.write("master", {"root_dir": str(folder), "sock_dir": str(folder)})
+        self.write("master", {"root_dir": str(folder), "sock_dir": str(folder), "id": "master"})
         self.write(
             "cloud",
             {
@@ -134,6 +134,9 @@ class SaltMaster:
                 "sock_dir": str(folder),
                 "cachedir": str(folder / "cache"),
                 "log_file": str(self.log),
+                # Salt runs many programs to find out about the machine.
+                "id": "master",
+                "skip_grains": True,
                 # Quicker than Salt's own.
                 "keysize": 2048,
                 # All messages of Salt and of the driver.
