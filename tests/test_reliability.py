@@ -526,7 +526,7 @@ def test_threads_that_share_a_driver_get_their_own_responses(cloud):
             return contract.started_at
 
         with ThreadPoolExecutor(16) as pool:
-            assert len(list(pool.map(ask, range(320)))) == 320
+            assert len(list(pool.map(ask, range(700)))) == 700
     finally:
         sys.setswitchinterval(interval)
     for number, node in enumerate(nodes):
